@@ -1,0 +1,7 @@
+"""What should happen: the campaigns app."""
+
+from django.apps import AppConfig
+
+
+class CampaignsConfig(AppConfig):
+    name = "campaigns"

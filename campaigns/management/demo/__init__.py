@@ -1,0 +1,1 @@
+"""A believable made-up bank, for `manage.py demo`."""

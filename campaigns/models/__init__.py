@@ -1,0 +1,40 @@
+"""What is stored, one concept per module."""
+
+from campaigns.models.campaign import Campaign
+from campaigns.models.channel import Channel, Placement
+from campaigns.models.contact import Contact
+from campaigns.models.creative import Creative
+from campaigns.models.flow import Flow, FlowVersion
+from campaigns.models.interaction import Interaction
+from campaigns.models.offer import Category, Offer, SubCategory
+from campaigns.models.policy import ContactPolicy
+from campaigns.models.recommendation import Recommendation
+from campaigns.models.rule import QualificationRule
+from campaigns.models.run import CampaignRun, RunChunk, RunEvent, RunFile
+from campaigns.models.schema import Schema
+from campaigns.models.segment import Segment
+from campaigns.models.status import Status
+
+__all__ = [
+    "Campaign",
+    "CampaignRun",
+    "Category",
+    "Channel",
+    "Contact",
+    "ContactPolicy",
+    "Creative",
+    "Flow",
+    "FlowVersion",
+    "Interaction",
+    "Offer",
+    "Placement",
+    "QualificationRule",
+    "Recommendation",
+    "RunChunk",
+    "RunEvent",
+    "RunFile",
+    "Schema",
+    "Segment",
+    "Status",
+    "SubCategory",
+]

@@ -1,0 +1,134 @@
+"""A campaign: which flow, for which segment, when, how much, and into which file."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from campaigns.models.channel import Channel
+from campaigns.models.flow import Flow
+from campaigns.models.segment import Segment
+from campaigns.models.status import Status, status_known
+from kaireon.access.models import TenantScoped
+
+
+def default_file_columns() -> list[str]:
+    return ["customer_id", "offer_name", "channel", "score"]
+
+
+def natural_or_null(field: str, name: str) -> models.CheckConstraint:
+    return models.CheckConstraint(
+        condition=Q(**{f"{field}__isnull": True}) | Q(**{f"{field}__gte": 1}), name=name
+    )
+
+
+class Campaign(TenantScoped):
+    class ScheduleType(models.TextChoices):
+        MANUAL = "manual"
+        DAILY = "daily"
+        WEEKLY = "weekly"
+        MONTHLY = "monthly"
+
+    class Allocation(models.TextChoices):
+        SCORE = "score", "highest score first"
+        FIRST_COME = "first_come", "first come, first served"
+
+    class FileFormat(models.TextChoices):
+        CSV = "csv", "CSV"
+
+    class Destination(models.TextChoices):
+        DOWNLOAD = "download"
+
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
+    flow = models.ForeignKey(Flow, on_delete=models.PROTECT, related_name="campaigns")
+    segment = models.ForeignKey(Segment, on_delete=models.PROTECT, related_name="campaigns")
+    #: Batch channels to use; none means all of them.
+    channels = models.ManyToManyField(Channel, blank=True, related_name="campaigns")
+
+    schedule_type = models.CharField(
+        max_length=10, choices=ScheduleType, default=ScheduleType.MANUAL
+    )
+    #: 0 = Sunday to 6 = Saturday.
+    schedule_day_of_week = models.SmallIntegerField(null=True, blank=True)
+    #: "1" to "28" or "last_working_day".
+    schedule_day_of_month = models.CharField(max_length=20, null=True, blank=True)  # noqa: DJ001
+    #: HH:mm in `schedule_timezone`.
+    schedule_time = models.CharField(max_length=5, default="09:00")
+    schedule_timezone = models.CharField(max_length=63, default="UTC")
+    schedule_cron = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
+
+    #: Volume constraints; each counts recommendations of one run.
+    max_total_per_run = models.BigIntegerField(null=True, blank=True)
+    max_per_offer = models.BigIntegerField(null=True, blank=True)
+    max_per_channel = models.BigIntegerField(null=True, blank=True)
+    allocation = models.CharField(max_length=10, choices=Allocation, default=Allocation.SCORE)
+
+    file_format = models.CharField(max_length=8, choices=FileFormat, default=FileFormat.CSV)
+    file_columns = ArrayField(models.CharField(max_length=63), default=default_file_columns)
+    include_personalization = models.BooleanField(default=False)
+    file_destination = models.CharField(
+        max_length=8, choices=Destination, default=Destination.DOWNLOAD
+    )
+
+    version = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta(TenantScoped.Meta):
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(schedule_type__in=("manual", "daily", "weekly", "monthly")),
+                name="campaign_schedule_type_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(schedule_day_of_week__isnull=True)
+                | Q(schedule_day_of_week__range=(0, 6)),
+                name="campaign_day_of_week_0_to_6",
+            ),
+            models.CheckConstraint(
+                condition=~Q(schedule_type="weekly")
+                | Q(schedule_day_of_week__isnull=False)
+                | Q(schedule_cron__isnull=False),
+                name="campaign_weekly_has_day",
+            ),
+            models.CheckConstraint(
+                condition=~Q(schedule_type="monthly")
+                | Q(schedule_day_of_month__isnull=False)
+                | Q(schedule_cron__isnull=False),
+                name="campaign_monthly_has_day",
+            ),
+            models.CheckConstraint(
+                condition=Q(schedule_day_of_month__isnull=True)
+                | Q(schedule_day_of_month__regex=r"^([1-9]|1[0-9]|2[0-8]|last_working_day)$"),
+                name="campaign_day_of_month_form",
+            ),
+            models.CheckConstraint(
+                condition=Q(schedule_time__regex=r"^([01][0-9]|2[0-3]):[0-5][0-9]$"),
+                name="campaign_time_form",
+            ),
+            natural_or_null("max_total_per_run", "campaign_max_total_min_1"),
+            natural_or_null("max_per_offer", "campaign_max_per_offer_min_1"),
+            natural_or_null("max_per_channel", "campaign_max_per_channel_min_1"),
+            models.CheckConstraint(
+                condition=Q(allocation__in=("score", "first_come")),
+                name="campaign_allocation_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(file_format__in=("csv",)), name="campaign_file_format_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(file_destination__in=("download",)),
+                name="campaign_file_destination_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(file_columns__len__gte=1), name="campaign_file_columns_min_1"
+            ),
+            status_known("campaign"),
+        )
+        indexes = (models.Index(fields=("tenant", "-created_at"), name="campaign_newest"),)
+
+    def __str__(self) -> str:
+        return self.name

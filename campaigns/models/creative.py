@@ -1,0 +1,41 @@
+"""A creative: the treatment of one offer in one channel."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from campaigns.models.channel import Channel, Placement
+from campaigns.models.offer import Offer
+from campaigns.models.status import Status, status_known
+from kaireon.access.models import TenantScoped
+
+
+class Creative(TenantScoped):
+    name = models.CharField(max_length=255)
+    offer = models.ForeignKey(Offer, on_delete=models.CASCADE, related_name="creatives")
+    channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="creatives")
+    placement = models.ForeignKey(
+        Placement, on_delete=models.SET_NULL, null=True, blank=True, related_name="creatives"
+    )
+    status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
+    template_type = models.CharField(max_length=50, default="email_html")
+    content = models.JSONField(default=dict, blank=True)
+    personalization = models.JSONField(default=list, blank=True)
+    ab_test_variant = models.CharField(max_length=50, blank=True)
+    #: 0 to 100; share of the traffic among the variants of one offer and channel.
+    weight = models.PositiveSmallIntegerField(default=100)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta(TenantScoped.Meta):
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "name"), name="creative_name_once"),
+            models.CheckConstraint(
+                condition=Q(weight__range=(0, 100)), name="creative_weight_0_to_100"
+            ),
+            status_known("creative"),
+        )
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,98 @@
+"""Offers and the categories they belong to."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from campaigns.models.status import Status, status_known
+from kaireon.access.models import TenantScoped
+
+
+class Category(TenantScoped):
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    color = models.CharField(max_length=20, default="blue")
+    icon = models.CharField(max_length=50, blank=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
+    ordinal = models.PositiveIntegerField(default=0)
+
+    class Meta(TenantScoped.Meta):
+        ordering = ("ordinal", "name")
+        verbose_name_plural = "categories"
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "name"), name="category_name_once"),
+            status_known("category"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SubCategory(TenantScoped):
+    category = models.ForeignKey(Category, on_delete=models.PROTECT, related_name="sub_categories")
+    name = models.CharField(max_length=255)
+    status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
+    ordinal = models.PositiveIntegerField(default=0)
+
+    class Meta(TenantScoped.Meta):
+        ordering = ("category", "ordinal", "name")
+        verbose_name_plural = "sub-categories"
+        constraints = (
+            models.UniqueConstraint(fields=("category", "name"), name="sub_category_name_once"),
+            status_known("sub_category"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.category} / {self.name}"
+
+
+class Offer(TenantScoped):
+    """Something a customer may be given; only active offers are candidates."""
+
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    short_desc = models.CharField(max_length=255, blank=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
+    category = models.ForeignKey(
+        Category, on_delete=models.PROTECT, null=True, blank=True, related_name="offers"
+    )
+    sub_category = models.ForeignKey(
+        SubCategory, on_delete=models.PROTECT, null=True, blank=True, related_name="offers"
+    )
+    #: 0 to 100; the lever of a marketer ("emphasis").
+    priority = models.PositiveSmallIntegerField(default=50)
+    #: 0 to 100; second factor of priority_weighted scoring.
+    weight = models.PositiveSmallIntegerField(default=100)
+    #: 0 to 100; what a sale is worth ("impact").
+    business_value = models.FloatField(default=50)
+    margin = models.FloatField(null=True, blank=True)
+    revenue_value = models.FloatField(null=True, blank=True)
+    product_type = models.CharField(max_length=100, blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    version = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta(TenantScoped.Meta):
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "name"), name="offer_name_once"),
+            models.CheckConstraint(
+                condition=Q(priority__range=(0, 100)), name="offer_priority_0_to_100"
+            ),
+            models.CheckConstraint(
+                condition=Q(weight__range=(0, 100)), name="offer_weight_0_to_100"
+            ),
+            models.CheckConstraint(
+                condition=Q(business_value__range=(0, 100)), name="offer_business_value_0_to_100"
+            ),
+            models.CheckConstraint(
+                condition=Q(sub_category__isnull=True) | Q(category__isnull=False),
+                name="offer_sub_category_in_category",
+            ),
+            status_known("offer"),
+        )
+
+    def __str__(self) -> str:
+        return self.name

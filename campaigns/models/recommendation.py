@@ -1,0 +1,24 @@
+"""Results of runs: one partition per run, written by COPY, attached whole."""
+
+from django.db import models
+
+
+class Recommendation(models.Model):
+    """An offer for a customer. Never query it without a run: that would touch every partition."""
+
+    pk = models.CompositePrimaryKey("run_id", "customer_key", "rank")
+    run_id = models.BigIntegerField()
+    customer_key = models.TextField(db_collation="C")
+    rank = models.SmallIntegerField()
+    chunk = models.IntegerField()
+    offer_id = models.BigIntegerField()
+    channel_id = models.BigIntegerField()
+    creative_id = models.BigIntegerField(null=True)
+    score = models.FloatField()
+
+    class Meta:
+        managed = True
+        ordering = ("customer_key", "rank")
+
+    def __str__(self) -> str:
+        return f"{self.customer_key}: offer {self.offer_id}"

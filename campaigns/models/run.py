@@ -1,0 +1,177 @@
+"""A run of a campaign, its chunks, what happened to it, and its files."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from campaigns.models.campaign import Campaign
+from kaireon.access.models import TenantScoped
+
+
+class CampaignRun(TenantScoped):
+    """One execution of a campaign; the row is the only truth about it."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending"  # waiting for a worker
+        RUNNING = "running"  # processing customers
+        COMPLETED = "completed"  # all customers processed
+        COMPLETED_WITH_ERRORS = "completed_with_errors"  # finished, some deliveries failed
+        FAILED = "failed"  # could not recover
+        CANCELLING = "cancelling"  # stops at the next chunk
+        CANCELLED = "cancelled"
+
+    UNFINISHED = (Status.PENDING, Status.RUNNING, Status.CANCELLING)
+
+    class Phase(models.TextChoices):
+        CLAIM = "claim"
+        FREEZE = "freeze"
+        DECIDE = "decide"
+        ALLOCATE = "allocate"
+        WRITE = "write"
+        FINISH = "finish"
+        DONE = "done"
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="runs")
+    run_number = models.PositiveIntegerField()
+    triggered_by = models.CharField(max_length=20, default="manual")
+    status = models.CharField(max_length=24, choices=Status, default=Status.PENDING)
+    phase = models.CharField(max_length=10, choices=Phase, default=Phase.CLAIM)
+    #: What a pending run waits for, in words for the reader.
+    waits_for = models.CharField(max_length=100, blank=True)
+    error = models.TextField(blank=True)
+    traceback = models.TextField(blank=True)
+
+    scheduled_for = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    #: The frozen RunSpec: everything the run needs besides the frozen customers.
+    spec = models.JSONField(null=True)
+    summary = models.JSONField(null=True)
+    #: What the caps did, once allocation has ended: the caps and how far each was used.
+    allocation_report = models.JSONField(null=True)
+    audience_count = models.BigIntegerField(null=True)
+    customers_done = models.BigIntegerField(default=0)
+
+    #: Who works on the run: every claim raises the token, and only its holder may write.
+    lease_until = models.DateTimeField(null=True)
+    fencing_token = models.BigIntegerField(default=0)
+
+    class Meta(TenantScoped.Meta):
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.UniqueConstraint(fields=("campaign", "run_number"), name="run_number_once"),
+            models.UniqueConstraint(
+                fields=("campaign", "scheduled_for"), name="run_once_per_scheduled_instant"
+            ),
+            models.CheckConstraint(condition=Q(run_number__gte=1), name="run_number_positive"),
+            models.CheckConstraint(
+                condition=Q(
+                    status__in=(
+                        "pending",
+                        "running",
+                        "completed",
+                        "completed_with_errors",
+                        "failed",
+                        "cancelling",
+                        "cancelled",
+                    )
+                ),
+                name="run_status_known",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=("completed", "completed_with_errors"))
+                | (Q(completed_at__isnull=False) & Q(summary__isnull=False)),
+                name="run_completed_has_summary",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="failed") | ~Q(error=""), name="run_failed_says_why"
+            ),
+        )
+        indexes = (
+            # The queue: every look for work reads only what is unfinished.
+            models.Index(
+                fields=("created_at", "id"),
+                condition=Q(status__in=("pending", "running", "cancelling")),
+                name="run_unfinished",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.campaign} #{self.run_number}"
+
+
+class RunChunk(models.Model):
+    """A numbered slice of the frozen customers, in key order."""
+
+    class Status(models.TextChoices):
+        FROZEN = "frozen"
+        DECIDED = "decided"
+        WRITTEN = "written"
+
+    run = models.ForeignKey(CampaignRun, on_delete=models.CASCADE, related_name="chunks")
+    number = models.PositiveIntegerField()
+    status = models.CharField(max_length=8, choices=Status, default=Status.FROZEN)
+    customers = models.PositiveIntegerField()
+    input_key = models.CharField(max_length=255)
+    input_sha256 = models.CharField(max_length=64)
+    #: Spooled winners, until they are written.
+    winners_key = models.CharField(max_length=255, blank=True)
+    part_key = models.CharField(max_length=255, blank=True)
+    #: Counts of the chunk: funnel, candidates, per offer and channel.
+    counts = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ("run", "number")
+        constraints = (
+            models.UniqueConstraint(fields=("run", "number"), name="chunk_number_once"),
+            models.CheckConstraint(
+                condition=Q(status__in=("frozen", "decided", "written")), name="chunk_status_known"
+            ),
+            models.CheckConstraint(condition=Q(customers__gte=1), name="chunk_not_empty"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.run} chunk {self.number}"
+
+
+class RunEvent(models.Model):
+    """Something that happened to a run; rows are only ever added."""
+
+    run = models.ForeignKey(CampaignRun, on_delete=models.CASCADE, related_name="events")
+    at = models.DateTimeField(db_default=Now())
+    kind = models.CharField(max_length=40)
+    message = models.TextField(blank=True)
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ("run", "id")
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+class RunFile(TenantScoped):
+    """A published file of a run: the row makes the stored bytes visible."""
+
+    run = models.ForeignKey(CampaignRun, on_delete=models.CASCADE, related_name="files")
+    name = models.CharField(max_length=255)
+    format = models.CharField(max_length=8)
+    storage_key = models.CharField(max_length=255)
+    size_bytes = models.BigIntegerField()
+    row_count = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta(TenantScoped.Meta):
+        ordering = ("run", "id")
+        constraints = (
+            models.UniqueConstraint(fields=("run", "name"), name="run_file_name_once"),
+            models.CheckConstraint(
+                condition=Q(size_bytes__gte=0, row_count__gte=0), name="run_file_sizes_natural"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name

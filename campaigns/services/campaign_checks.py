@@ -1,0 +1,190 @@
+"""What makes a campaign's configuration wrong, field by field, under the documented names."""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from zoneinfo import available_timezones
+
+from cronsim import CronSim, CronSimError
+from django.db import connection
+
+from campaigns.models import Campaign, Channel, Segment, Status
+from campaigns.models.channel import BATCH_DELIVERY_MODES
+
+#: (path of the field, what is wrong with it)
+Fault = tuple[str, str]
+
+FILE_COLUMNS = (
+    "customer_id",
+    "offer_id",
+    "offer_name",
+    "category",
+    "channel",
+    "channel_id",
+    "creative",
+    "creative_id",
+    "rank",
+    "score",
+    "run_id",
+    "campaign",
+)
+MAX_VOLUME = 2**53
+MAX_NAME = 255
+TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+DAY_OF_MONTH = re.compile(r"[1-9]|1[0-9]|2[0-8]|last_working_day")
+
+
+def campaign_faults(
+    campaign: Campaign, *, given: Collection[str], channels: Sequence[Channel] | None
+) -> list[Fault]:
+    """Return all that is wrong with `campaign` as it would be saved.
+
+    `given` names the attributes this change sets; `channels` are the new channels, or None to
+    keep the present ones. Costs at most two queries.
+    """
+    return [
+        *name_faults(campaign, given),
+        *reference_faults(campaign),
+        *day_faults(campaign),
+        *clock_faults(campaign),
+        *cron_faults(campaign),
+        *volume_faults(campaign),
+        *file_faults(campaign),
+        *channel_faults(campaign, channels or ()),
+        *activation_faults(campaign, given),
+    ]
+
+
+def name_faults(campaign: Campaign, given: Collection[str]) -> Iterator[Fault]:
+    if "name" in given and not campaign.name.strip():
+        yield "name", "May not be blank."
+    if len(campaign.name) > MAX_NAME:
+        yield "name", f"May have at most {MAX_NAME} characters."
+
+
+def reference_faults(campaign: Campaign) -> Iterator[Fault]:
+    if campaign.flow_id is None:
+        yield "decisionFlowId", "This field is required."
+    elif campaign.flow.tenant_id != campaign.tenant_id:
+        yield "decisionFlowId", "Is a decision flow of another tenant."
+    if campaign.segment_id is None:
+        yield "segmentId", "This field is required."
+    elif campaign.segment.tenant_id != campaign.tenant_id:
+        yield "segmentId", "Is a segment of another tenant."
+
+
+def day_faults(campaign: Campaign) -> Iterator[Fault]:
+    day, has_cron = campaign.schedule_day_of_week, campaign.schedule_cron is not None
+    weekly = campaign.schedule_type == Campaign.ScheduleType.WEEKLY
+    if day is not None and not 0 <= day <= 6:
+        yield "scheduleDayOfWeek", "Must be 0 (Sunday) to 6 (Saturday)."
+    elif day is None and weekly and not has_cron:
+        yield "scheduleDayOfWeek", "A weekly schedule needs a day, 0 (Sunday) to 6 (Saturday)."
+    date = campaign.schedule_day_of_month
+    monthly = campaign.schedule_type == Campaign.ScheduleType.MONTHLY
+    if date is not None and not DAY_OF_MONTH.fullmatch(date):
+        yield "scheduleDayOfMonth", 'Must be "1" to "28" or "last_working_day".'
+    elif date is None and monthly and not has_cron:
+        yield (
+            "scheduleDayOfMonth",
+            'A monthly schedule needs a day: "1" to "28" or "last_working_day".',
+        )
+
+
+def clock_faults(campaign: Campaign) -> Iterator[Fault]:
+    if not TIME.fullmatch(campaign.schedule_time):
+        yield "scheduleTime", 'Must be a time of day as HH:mm, such as "09:00".'
+    if campaign.schedule_timezone not in known_timezones():
+        yield "scheduleTimezone", 'Must be an IANA time zone, such as "America/New_York".'
+
+
+@cache
+def known_timezones() -> frozenset[str]:
+    # "localtime" is whatever this machine is set to, and "Factory" means that nothing is.
+    return frozenset(available_timezones() - {"localtime", "Factory"})
+
+
+def cron_faults(campaign: Campaign) -> Iterator[Fault]:
+    text = campaign.schedule_cron
+    if text is None:
+        return
+    if len(text) > 255 or len(text.split()) != 5:
+        yield "scheduleCron", "Must have five fields: minute hour day-of-month month day-of-week."
+        return
+    try:
+        next(CronSim(text, datetime(2000, 1, 1, tzinfo=UTC)))
+    except (CronSimError, ValueError) as error:
+        yield "scheduleCron", f"Is not a cron expression that can fire: {error}."
+    except StopIteration:
+        yield "scheduleCron", "Never fires."
+
+
+def volume_faults(campaign: Campaign) -> Iterator[Fault]:
+    caps = {
+        "maxTotalPerRun": campaign.max_total_per_run,
+        "maxPerOffer": campaign.max_per_offer,
+        "maxPerChannel": campaign.max_per_channel,
+    }
+    for name, cap in caps.items():
+        if cap is not None and not 1 <= cap <= MAX_VOLUME:
+            yield f"volumeConstraints.{name}", f"Must be an integer from 1 to {MAX_VOLUME}."
+
+
+def file_faults(campaign: Campaign) -> Iterator[Fault]:
+    if campaign.file_format in ("json", "parquet"):
+        yield "fileConfig.format", f'"{campaign.file_format}" is not available in this version.'
+    elif campaign.file_format not in Campaign.FileFormat.values:
+        yield "fileConfig.format", 'Must be "csv".'
+    if campaign.file_destination == "s3":
+        yield "fileConfig.destination", '"s3" is not available in this version.'
+    elif campaign.file_destination not in Campaign.Destination.values:
+        yield "fileConfig.destination", 'Must be "download".'
+    if campaign.include_personalization:
+        yield "fileConfig.includePersonalization", "Is not available in this version."
+    yield from column_faults(campaign.file_columns)
+
+
+def column_faults(columns: Sequence[str]) -> Iterator[Fault]:
+    if not columns:
+        yield "fileConfig.columns", f"Must name at least one of: {', '.join(FILE_COLUMNS)}."
+    for number, column in enumerate(columns):
+        if column not in FILE_COLUMNS:
+            allowed = ", ".join(FILE_COLUMNS)
+            yield f"fileConfig.columns[{number}]", f"Is not a column; the columns are: {allowed}."
+        elif column in columns[:number]:
+            yield f"fileConfig.columns[{number}]", f'"{column}" is there twice.'
+
+
+def channel_faults(campaign: Campaign, channels: Sequence[Channel]) -> Iterator[Fault]:
+    modes = ", ".join(BATCH_DELIVERY_MODES)
+    for number, channel in enumerate(channels):
+        path = f"channelIds[{number}]"
+        if channel.tenant_id != campaign.tenant_id:
+            yield path, "Is a channel of another tenant."
+        elif not channel.is_batch:
+            yield (
+                path,
+                f'"{channel}" is delivered by {channel.delivery_mode}; '
+                f"a campaign can use only batch channels ({modes}).",
+            )
+        elif channel.status != Status.ACTIVE:
+            yield path, f'"{channel}" is {channel.status}; it must be active.'
+
+
+def activation_faults(campaign: Campaign, given: Collection[str]) -> Iterator[Fault]:
+    """Whatever is being made active, or retargeted while active, must be able to run."""
+    retargeted = not {"status", "flow", "segment"}.isdisjoint(given)
+    if campaign.status != Status.ACTIVE or not retargeted:
+        return
+    if campaign.flow_id is not None and campaign.flow.published is None:
+        yield "status", f'Cannot be active: the flow "{campaign.flow}" has no published version.'
+    if campaign.segment_id is not None and not view_exists(campaign.segment):
+        yield "status", f'Cannot be active: the view of segment "{campaign.segment}" is gone.'
+
+
+def view_exists(segment: Segment) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"segments.{segment.view_name}"])
+        row: tuple[bool] = cursor.fetchone()
+    return row[0]

@@ -1,0 +1,68 @@
+"""The tables a segment reads, as the catalog has them now."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from campaigns.models import Schema
+from campaigns.services.segment_sql import Relation
+from executor.errors import Rejected
+from executor.flow.operators import quoted
+from executor.flow.types import Column, Cursor, Kind, read_columns
+from kaireon import ids
+
+
+class Fields(Mapping[str, Kind]):
+    """The kinds of columns; looking up one whose type cannot be used raises Rejected with why."""
+
+    def __init__(self, columns: Mapping[str, Column], faulty: Collection[str] = ()) -> None:
+        """Fields of the joins `faulty` raise a Rejected without a message: theirs is known."""
+        self._columns = columns
+        self._faulty = faulty
+
+    def __getitem__(self, name: str) -> Kind:
+        if name not in self._columns and name.partition(".")[0] in self._faulty:
+            raise Rejected
+        column = self._columns[name]
+        if column.kind is None:
+            raise Rejected(f"{quoted(name)} cannot be used: {column.reason}")
+        return column.kind
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, column in self._columns.items() if column.supported)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def read_relation(cursor: Cursor, schema: Schema) -> Relation:
+    """Read the table or view of a schema (three queries). Raises Rejected if it is gone."""
+    place = (schema.relation_schema, schema.relation_name)
+    try:
+        columns = read_columns(cursor, *place)
+    except Rejected as error:
+        gone = f"the table {'.'.join(place)} of the schema {quoted(schema.name)} is gone"
+        raise Rejected(gone) from error
+    cursor.execute(_UNIQUE, place)
+    return Relation(*place, columns, frozenset(name for (name,) in cursor.fetchall()))
+
+
+def find_relation(cursor: Cursor, tenant_key: int, public_id: object) -> Relation:
+    """Read the relation of the tenant's schema with this id. Raises Rejected if there is none."""
+    key = ids.decode("Schema", public_id)
+    schema = None if key is None else Schema.objects.of(tenant_key).filter(pk=key).first()
+    if schema is None:
+        raise Rejected(f"there is no schema {quoted(public_id)}")
+    return read_relation(cursor, schema)
+
+
+# An expression in an index counts as column 0, which joins nothing. A unique index of a parent
+# table says nothing about the rows of tables that inherit from it.
+_UNIQUE = """
+SELECT a.attname
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+WHERE n.nspname = %s AND c.relname = %s
+  AND i.indisunique AND i.indisvalid AND i.indislive AND i.indnkeyatts = 1 AND i.indpred IS NULL
+  AND (c.relkind <> 'r' OR NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = c.oid))
+"""

@@ -1,0 +1,112 @@
+"""Volume caps over all chunks: keep the winners if no cap is exceeded, else allocate."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from campaigns.models import CampaignRun
+from executor import manifest
+from executor.allocation import (
+    CapReport,
+    Fates,
+    FirstCome,
+    Winners,
+    exceeds,
+    uncapped_reports,
+)
+from executor.allocation_greedy import Greedy
+from executor.decide import assess, total
+from executor.freeze import HASH, read_chunk
+from executor.job import Job
+from executor.manifest import Chunk
+from executor.ranking import matrix
+from executor.stages import spool
+from executor.summary import cap_lines
+
+#: What sets the hash used for ties apart from every other use of h(key).
+TIE_SALT = 0x7469655F627265AB
+
+
+def apply_caps(job: Job) -> None:
+    """Make every chunk's spooled winners respect the caps, once per run."""
+    run = CampaignRun.unscoped.only("allocation_report").get(pk=job.lease.run_key)
+    if run.allocation_report is not None:
+        return
+    chunks = job.chunks
+    with job.stage("allocate", sum(chunk.customers for chunk in chunks)):
+        counts = np.array(total([chunk.counts for chunk in chunks], job.plan)["candidates"])
+        if not exceeds(job.spec.caps, job.candidates, counts):
+            reports = uncapped_reports(job.spec.caps, job.candidates, counts)
+            manifest.record_allocation(job.lease, _report(job, reports, Fates(0, 0)), [])
+            return
+        strategy = _strategy(job, chunks)
+        keys = []
+        for chunk, winners in _decided(job, strategy, chunks):
+            keys.append((chunk.number, spool(job, chunk.number, "allocated", winners)))
+        report = _report(job, strategy.reports(), strategy.fates())
+        manifest.record_allocation(job.lease, report, keys)
+        job.lease.event("allocated", f"strategy {job.spec.allocation}")
+
+
+def _strategy(job: Job, chunks: list[Chunk]) -> FirstCome | Greedy:
+    if job.spec.allocation == "first_come":
+        return FirstCome(job.candidates, job.spec.caps, job.plan.k)
+    return Greedy(
+        job.candidates,
+        job.spec.caps,
+        job.plan.k,
+        rows=[chunk.customers for chunk in chunks],
+        matrix=lambda number: _matrix(job, chunks[number]),
+    )
+
+
+def _decided(
+    job: Job, strategy: FirstCome | Greedy, chunks: list[Chunk]
+) -> Iterator[tuple[Chunk, Winners]]:
+    """The winners of each chunk: first come decides in key order, greedy all at once."""
+    if isinstance(strategy, Greedy):
+        strategy.run()
+    for number, chunk in enumerate(chunks):
+        if isinstance(strategy, Greedy):
+            winners = strategy.winners(number)
+        else:
+            winners = strategy.take(_matrix(job, chunk)[0])
+        job.lease.report(job.lease.done + chunk.customers)
+        yield chunk, winners
+
+
+def _matrix(job: Job, chunk: Chunk) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+    """Recompute a chunk's candidates from its frozen rows: cheaper than spooling the matrix."""
+    job.lease.check()
+    frame = read_chunk(job.storage, chunk.input_key)
+    assessed = assess(job.plan, frame)
+    keys = matrix(job.plan, assessed.scores, assessed.bits)
+    if HASH not in frame.columns:
+        return keys, np.zeros(frame.height, dtype=np.uint64)
+    return keys, tie_hash(frame[HASH].to_numpy(), job.spec.seed)
+
+
+def tie_hash(h: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+    """h(key) mixed for breaking ties of one campaign; see splitmix64."""
+    salt = splitmix64(np.array([seed ^ TIE_SALT], dtype=np.uint64))
+    return splitmix64(h.view(np.uint64) ^ salt)
+
+
+def splitmix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014)."""
+    with np.errstate(over="ignore"):
+        z = x + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(z ^ (z >> np.uint64(31)))
+
+
+def _report(job: Job, reports: list[CapReport], fates: Fates) -> dict[str, Any]:
+    return {
+        "strategy": job.spec.allocation,
+        "caps": cap_lines(job.plan, reports),
+        "cappedOut": fates.capped_out,
+        "lowered": fates.lowered,
+    }

@@ -1,0 +1,79 @@
+"""Who may get what: the plan's steps over a chunk, as bit sets of candidates.
+
+Bit j of a customer's words is set while candidate j is still possible. A rule touches only the
+customers it turns away, so sixty rules cost little more than one.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from executor.flow.columns import column_expr
+from executor.flow.plan import Plan, Step
+
+#: (words, customers) of uint64: a word of all customers lies together in memory.
+Bits: TypeAlias = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What one step took away: customers that lost their last candidate, and candidates."""
+
+    customers: int
+    candidates: int
+
+
+def eligible(plan: Plan, frame: pl.DataFrame) -> tuple[Bits, list[Removed]]:
+    """Run every step in order. Returns the bits and what each step removed, in plan order."""
+    every = bit_set(range(len(plan.candidates)), plan)
+    bits = np.repeat(every[:, np.newaxis], frame.height, axis=1)
+    return bits, [
+        remove(bits, ~kept, bit_set(step.candidates, plan))
+        for step, kept in zip(plan.steps, _conditions(plan.steps, frame), strict=True)
+    ]
+
+
+def words(plan: Plan) -> int:
+    return -(-len(plan.candidates) // 64)
+
+
+def bit_set(candidates: Iterable[int], plan: Plan) -> Bits:
+    """The words of one customer with the given candidates set; shape (words,)."""
+    row = np.zeros(words(plan), dtype=np.uint64)
+    for candidate in candidates:
+        row[candidate // 64] |= np.uint64(1 << (candidate % 64))
+    return row
+
+
+def any_left(bits: Bits) -> NDArray[np.bool_]:
+    """Which customers still have a candidate."""
+    return np.asarray(np.bitwise_or.reduce(bits, axis=0) != 0)
+
+
+def remove(bits: Bits, customers: NDArray[np.bool_], candidates: Bits) -> Removed:
+    """Clear `candidates` for the chosen customers, in place, and count what that changed."""
+    rows = np.flatnonzero(customers)
+    before = bits[:, rows]
+    had = any_left(before)
+    lost = 0
+    for word in np.flatnonzero(candidates):
+        lost += int(np.bitwise_count(before[word] & candidates[word]).sum())
+        before[word] &= ~candidates[word]
+        bits[word, rows] = before[word]
+    return Removed(customers=int(np.count_nonzero(had & ~any_left(before))), candidates=lost)
+
+
+def column(bits: Bits, candidate: int) -> NDArray[np.bool_]:
+    """Which customers still may get one candidate."""
+    return np.asarray((bits[candidate // 64] >> np.uint64(candidate % 64)) & np.uint64(1) != 0)
+
+
+def _conditions(steps: Sequence[Step], frame: pl.DataFrame) -> list[NDArray[np.bool_]]:
+    kept = frame.select(
+        column_expr(step.condition).alias(str(number)) for number, step in enumerate(steps)
+    )
+    return [series.to_numpy() for series in kept.iter_columns()]

@@ -1,0 +1,76 @@
+"""Winners -> the file a marketer downloads: a part per chunk, joined in chunk order."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from executor.allocation import Winners
+from executor.flow.plan import Candidate, Plan
+from executor.spec import RunSpec
+from executor.storage import Storage
+from kaireon import ids
+
+
+def _creative_name(spec: RunSpec, plan: Plan, candidate: Candidate) -> str | None:
+    names = {creative.key: creative.name for creative in spec.catalog.creatives}
+    return names.get(candidate.creative_key) if candidate.creative_key else None
+
+
+def _creative_id(spec: RunSpec, plan: Plan, candidate: Candidate) -> str | None:
+    return ids.encode("Creative", candidate.creative_key) if candidate.creative_key else None
+
+
+#: File columns that depend on the candidate alone.
+CANDIDATE_COLUMNS: Mapping[str, Callable[[RunSpec, Plan, Candidate], str | None]] = {
+    "offer_id": lambda _, plan, c: ids.encode("Offer", plan.offers[c.offer].key),
+    "offer_name": lambda _, plan, c: plan.offers[c.offer].name,
+    "category": lambda _, plan, c: plan.offers[c.offer].category_name or None,
+    "channel": lambda _, plan, c: plan.channels[c.channel].name,
+    "channel_id": lambda _, plan, c: ids.encode("Channel", plan.channels[c.channel].key),
+    "creative": _creative_name,
+    "creative_id": _creative_id,
+}
+#: File columns that are the same in every line.
+RUN_COLUMNS: Mapping[str, Callable[[RunSpec], str]] = {
+    "run_id": lambda spec: spec.run_id,
+    "campaign": lambda spec: spec.campaign_name,
+}
+FILE_COLUMNS = ("customer_id", "rank", "score", *CANDIDATE_COLUMNS, *RUN_COLUMNS)
+
+
+def part(
+    spec: RunSpec, plan: Plan, keys: pl.Series, winners: Winners, scores: NDArray[np.float64]
+) -> bytes:
+    """The lines of one chunk, without header."""
+    per_winner = {"customer_id": keys, "rank": winners.rank, "score": scores}
+    columns = {
+        name: per_winner[name] if name in per_winner else _looked_up(name, spec, plan, winners)
+        for name in spec.file.columns
+    }
+    buffer = io.BytesIO()
+    pl.DataFrame(columns).write_csv(buffer, include_header=False, line_terminator="\r\n")
+    return buffer.getvalue()
+
+
+def _looked_up(name: str, spec: RunSpec, plan: Plan, winners: Winners) -> pl.Series:
+    if name in RUN_COLUMNS:
+        return pl.repeat(RUN_COLUMNS[name](spec), len(winners.row), eager=True)
+    value = CANDIDATE_COLUMNS[name]
+    texts = pl.Series([value(spec, plan, c) for c in plan.candidates], dtype=pl.String)
+    return texts.gather(winners.candidate)
+
+
+def joined(spec: RunSpec, storage: Storage, part_keys: Sequence[str]) -> Iterator[bytes]:
+    """The whole file: a header, then the parts as they are."""
+    yield (",".join(spec.file.columns) + "\r\n").encode()
+    for key in part_keys:
+        yield from storage.stream(key)
+
+
+def file_stem(spec: RunSpec) -> str:
+    """The campaign's name as the start of a file name that is safe on every file system."""
+    words = "".join(c if c.isascii() and c.isalnum() else "-" for c in spec.campaign_name.lower())
+    return "-".join(word for word in words.split("-") if word)[:60] or "campaign"

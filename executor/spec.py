@@ -1,0 +1,193 @@
+"""The frozen specification of a run: everything it needs besides the frozen customers.
+
+Stored on the run when it starts, so that history stays true after edits and every retry, on any
+machine, decides the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from campaigns.models import (
+    Campaign,
+    CampaignRun,
+    Channel,
+    Creative,
+    Offer,
+    QualificationRule,
+    Segment,
+    Status,
+)
+from campaigns.models.channel import BATCH_DELIVERY_MODES
+from executor.allocation import Caps
+from executor.errors import Rejected
+from executor.flow.catalog import Catalog, ChannelFacts, CreativeFacts, OfferFacts, RuleFacts
+from executor.flow.types import Kind, read_columns
+from kaireon.access.models import Tenant
+
+VIEW_SCHEMA = "segments"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpec:
+    format: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What is run, for whom, how much of it, and into which file. JSON-serialisable."""
+
+    run_id: str
+    campaign_id: str
+    campaign_name: str
+    #: Tenant salt of every customer hash, and what sets this campaign's hashes apart.
+    salt: str
+    seed: int
+    #: The instant the run takes as "now", ISO 8601 in UTC.
+    now: str
+    view: str
+    key_column: str
+    kinds: dict[str, Kind]
+    flow_key: str
+    flow_version: int
+    flow: dict[str, Any]
+    catalog: Catalog
+    caps: Caps
+    allocation: str
+    file: FileSpec
+    chunk_rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        data = {name: getattr(self, name) for name in self.__slots__}
+        data["kinds"] = {name: str(kind) for name, kind in self.kinds.items()}
+        data["catalog"] = self.catalog.to_json()
+        data["caps"] = asdict(self.caps)
+        data["file"] = {"format": self.file.format, "columns": list(self.file.columns)}
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "RunSpec":
+        return cls(
+            **{
+                **data,
+                "kinds": {name: Kind(kind) for name, kind in data["kinds"].items()},
+                "catalog": Catalog.from_json(data["catalog"]),
+                "caps": Caps(**data["caps"]),
+                "file": FileSpec(data["file"]["format"], tuple(data["file"]["columns"])),
+            }
+        )
+
+
+def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
+    """Read everything the run needs. Raises Rejected for what cannot be run, naming it."""
+    campaign = run.campaign
+    version = campaign.flow.published
+    if version is None:
+        raise Rejected(("decisionFlowId", f'the flow "{campaign.flow}" has no published version'))
+    schema = campaign.segment.base_schema
+    return RunSpec(
+        run_id=run.public_id,
+        campaign_id=campaign.public_id,
+        campaign_name=campaign.name,
+        salt=run.tenant.salt,
+        seed=campaign.pk,
+        now=now.isoformat(),
+        view=campaign.segment.view_name,
+        key_column=schema.key_column,
+        kinds=segment_kinds(campaign.segment),
+        flow_key=campaign.flow.key,
+        flow_version=version.version,
+        flow=version.config,
+        catalog=load_catalog(run.tenant, channel_keys(campaign)),
+        caps=Caps(
+            total=campaign.max_total_per_run,
+            per_offer=campaign.max_per_offer,
+            per_channel=campaign.max_per_channel,
+        ),
+        allocation=campaign.allocation,
+        file=FileSpec(campaign.file_format, tuple(campaign.file_columns)),
+        chunk_rows=settings.KAIREON_CHUNK_ROWS,
+    )
+
+
+def segment_kinds(segment: Segment) -> dict[str, Kind]:
+    """The columns a flow may use for the segment. Raises Rejected if the view is gone."""
+    with connection.cursor() as cursor:
+        columns = read_columns(cursor, VIEW_SCHEMA, segment.view_name)
+    return {name: column.kind for name, column in columns.items() if column.kind is not None}
+
+
+def channel_keys(campaign: Campaign) -> list[int]:
+    return list(campaign.channels.order_by("pk").values_list("pk", flat=True))
+
+
+def load_catalog(tenant: Tenant, channel_keys: Sequence[int] = ()) -> Catalog:
+    """Read the tenant's offers, creatives, rules and the batch channels named (or all of them)."""
+    channels = Channel.objects.of(tenant).filter(
+        status=Status.ACTIVE, delivery_mode__in=BATCH_DELIVERY_MODES
+    )
+    if channel_keys:
+        channels = channels.filter(pk__in=channel_keys)
+    return Catalog(
+        offers=tuple(_offer(offer) for offer in _offers(tenant)),
+        channels=tuple(
+            ChannelFacts(row.pk, row.name, row.channel_type, row.delivery_mode)
+            for row in channels.order_by("pk")
+        ),
+        creatives=tuple(
+            CreativeFacts(
+                row.pk, row.name, row.offer_id, row.channel_id, row.placement_id, row.weight
+            )
+            for row in Creative.objects.of(tenant).filter(status=Status.ACTIVE).order_by("pk")
+        ),
+        rules=tuple(
+            _rule(row)
+            for row in QualificationRule.objects.of(tenant)
+            .filter(status=Status.ACTIVE)
+            .order_by("-priority", "pk")
+        ),
+    )
+
+
+def _offers(tenant: Tenant) -> Sequence[Offer]:
+    offers = Offer.objects.of(tenant).select_related("category", "sub_category")
+    return list(offers.order_by("pk"))
+
+
+def _offer(row: Offer) -> OfferFacts:
+    return OfferFacts(
+        key=row.pk,
+        name=row.name,
+        status=row.status,
+        category_key=row.category_id,
+        category_name=row.category.name if row.category else "",
+        sub_category_key=row.sub_category_id,
+        sub_category_name=row.sub_category.name if row.sub_category else "",
+        priority=row.priority,
+        weight=row.weight,
+        business_value=row.business_value,
+        margin=row.margin,
+        revenue_value=row.revenue_value,
+        product_type=row.product_type,
+        tags=tuple(row.tags),
+        metadata=row.metadata,
+    )
+
+
+def _rule(row: QualificationRule) -> RuleFacts:
+    return RuleFacts(
+        key=row.pk,
+        name=row.name,
+        rule_type=row.rule_type,
+        scope=row.scope,
+        scope_key=row.scope_key,
+        config=row.config,
+        priority=row.priority,
+        stage=row.stage,
+        on_missing=row.on_missing,
+    )

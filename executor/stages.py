@@ -1,0 +1,139 @@
+"""The stages of a run that walk over its chunks."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import polars as pl
+import psycopg
+
+from campaigns.models import CampaignRun, RunChunk
+from executor import manifest
+from executor.allocation import Winners
+from executor.contacts import History
+from executor.decide import decide, won
+from executor.errors import Rejected
+from executor.flow.compile import compile_flow
+from executor.freeze import freeze, read_chunk
+from executor.job import Job
+from executor.manifest import Chunk
+from executor.progress import Lease
+from executor.spec import RunSpec, make_spec
+from executor.storage import open_storage
+from executor.writer import Writer
+from kaireon.database.base import dsn
+
+#: Candidates are packed into 16 bits with their rank order.
+MAX_CANDIDATES = 32_000
+
+
+def prepare(lease: Lease) -> Job:
+    """Freeze the spec at the first attempt, read it at later ones, and compile the flow."""
+    run = CampaignRun.unscoped.select_related("campaign", "tenant").get(pk=lease.run_key)
+    if run.spec is None:
+        run.spec = make_spec(run, datetime.now(UTC)).to_json()
+        run.save(update_fields=["spec"])
+        lease.event("started", f"claimed with token {lease.token}")
+    else:
+        lease.event("resumed", f"taken over with token {lease.token}")
+    spec = RunSpec.from_json(run.spec)
+    plan = compile_flow(spec.flow, spec.catalog, spec.kinds)
+    if not plan.candidates:
+        raise Rejected(f"there is nothing to recommend: {plan.why_empty()}")
+    if len(plan.candidates) > MAX_CANDIDATES:
+        raise Rejected(f"{len(plan.candidates)} candidates are more than {MAX_CANDIDATES}")
+    return Job(lease, spec, plan, open_storage())
+
+
+def freeze_customers(job: Job) -> None:
+    """Read the segment once, unless an earlier attempt has."""
+    run = CampaignRun.unscoped.only("audience_count").get(pk=job.lease.run_key)
+    if run.audience_count is not None:
+        return
+    expected = CampaignRun.unscoped.values_list("campaign__segment__customer_count", flat=True)
+    with job.stage("freeze", expected.get(pk=job.lease.run_key) or 0):
+        frozen = freeze(
+            job.spec,
+            job.plan.columns,
+            hashed=breaks_ties(job.spec),
+            storage=job.storage,
+            lease=job.lease,
+        )
+        manifest.commit(job.lease, frozen)
+        customers = sum(chunk.customers for chunk in frozen)
+        job.lease.event("frozen", f"{customers} customers in {len(frozen)} chunks")
+
+
+def breaks_ties(spec: RunSpec) -> bool:
+    """Only the global order of the `score` strategy compares customers with each other."""
+    caps = spec.caps
+    return spec.allocation == "score" and any((caps.total, caps.per_offer, caps.per_channel))
+
+
+def decide_and_write_chunks(job: Job, history: History) -> None:
+    """No cap can bind: decide and store every chunk in one pass."""
+    with _walk(job, "write", RunChunk.Status.FROZEN) as chunks, Writer(job, history) as writer:
+        for chunk in chunks:
+            frame = read_chunk(job.storage, chunk.input_key)
+            winners, counts = decide(job.plan, frame)
+            writer.store(chunk, frame, winners, counts)
+
+
+def decide_chunks(job: Job) -> None:
+    """A cap may bind: decide every chunk as if there were none, and spool the winners."""
+    with _walk(job, "decide", RunChunk.Status.FROZEN) as chunks, _connect() as own:
+        for chunk in chunks:
+            winners, counts = decide(job.plan, read_chunk(job.storage, chunk.input_key))
+            key = spool(job, chunk.number, "winners", winners)
+            if not manifest.step(own, job.lease, chunk, "decided", counts=counts, winners_key=key):
+                job.lease.lose()
+            job.lease.report(job.lease.done + chunk.customers)
+
+
+def write_chunks(job: Job, history: History) -> None:
+    """Store the spooled winners of every chunk."""
+    with _walk(job, "write", RunChunk.Status.DECIDED) as chunks, Writer(job, history) as writer:
+        for chunk in chunks:
+            frame = read_chunk(job.storage, chunk.input_key)
+            winners = unspool(job, chunk.winners_key)
+            writer.store(chunk, frame, winners, chunk.counts | won(job.plan, winners))
+
+
+@contextmanager
+def _walk(job: Job, phase: str, status: str) -> Iterator[Iterator[Chunk]]:
+    """Enter a phase and walk its chunks: those still in `status`, while the lease is ours."""
+    pending = [chunk for chunk in job.chunks if chunk.status == status]
+    with job.stage(phase, sum(chunk.customers for chunk in pending)):
+        yield _while_ours(job.lease, pending)
+
+
+def _while_ours(lease: Lease, chunks: list[Chunk]) -> Iterator[Chunk]:
+    for chunk in chunks:
+        lease.check()
+        yield chunk
+
+
+def spool(job: Job, number: int, kind: str, winners: Winners) -> str:
+    """Store winners between two phases; returns their key."""
+    buffer = io.BytesIO()
+    pl.DataFrame(
+        {
+            "row": winners.row,
+            "rank": winners.rank,
+            "candidate": winners.candidate,
+            "key": winners.key,
+        }
+    ).write_ipc(buffer)
+    key = job.key(kind, number)
+    job.storage.put(key, buffer.getvalue())
+    return key
+
+
+def unspool(job: Job, key: str) -> Winners:
+    frame = pl.read_ipc(job.storage.get(key))
+    return Winners(*(frame[name].to_numpy() for name in ("row", "rank", "candidate", "key")))
+
+
+def _connect() -> psycopg.Connection:
+    return psycopg.connect(dsn(), autocommit=True)

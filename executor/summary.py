@@ -1,0 +1,125 @@
+"""Counts of a run -> the summary a reader sees. Pure, and it must add up."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from executor.allocation import CapReport
+from executor.errors import Broken
+from executor.flow.plan import Plan
+from kaireon import ids
+
+
+def summarize(
+    plan: Plan,
+    audience: int,
+    counts: Mapping[str, Any],
+    *,
+    stored: tuple[int, int],
+    allocation: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Build the summary. `stored` is (recommendations, customers) as counted in the results.
+
+    Raises Broken unless every customer of the audience ends in exactly one place of the funnel
+    and the results hold what was decided.
+    """
+    recommendations, served = stored
+    capped = allocation["cappedOut"] if allocation else 0
+    funnel = _funnel(plan, audience, counts["removed"], capped)
+    remaining = funnel[-1]["remainingCustomers"] if funnel else audience
+    if remaining != served:
+        raise Broken(
+            f"the funnel leaves {remaining} of {audience} customers, but {served} have results"
+        )
+    if recommendations != sum(counts["candidates"]):
+        raise Broken(
+            f"{sum(counts['candidates'])} recommendations were decided,"
+            f" but {recommendations} are stored"
+        )
+    return {
+        "audience": audience,
+        "eligible": counts["eligible"],
+        "customersWithRecommendations": served,
+        "totalRecommendations": recommendations,
+        "averagePerCustomer": round(recommendations / served, 4) if served else 0.0,
+        "offers": _breakdown(
+            "offerId", "Offer", [plan.offers[c.offer].key for c in plan.candidates], counts
+        ),
+        "channels": _breakdown(
+            "channelId", "Channel", [plan.channels[c.channel].key for c in plan.candidates], counts
+        ),
+        "funnel": funnel,
+        "caps": list(allocation["caps"]) if allocation else [],
+    }
+
+
+def cap_lines(plan: Plan, reports: Sequence[CapReport]) -> list[dict[str, Any]]:
+    """The caps as the summary shows them."""
+    names = {"total": "maxTotalPerRun", "offer": "maxPerOffer", "channel": "maxPerChannel"}
+    lines = []
+    for report in reports:
+        offer = channel = None
+        if report.kind == "offer" and report.index is not None:
+            offer = ids.encode("Offer", plan.offers[report.index].key)
+        if report.kind == "channel" and report.index is not None:
+            channel = ids.encode("Channel", plan.channels[report.index].key)
+        lines.append(
+            {
+                "cap": names[report.kind],
+                "offerId": offer,
+                "channelId": channel,
+                "limit": report.limit,
+                "used": report.used,
+                "bound": report.bound,
+            }
+        )
+    return lines
+
+
+def _funnel(
+    plan: Plan, audience: int, removed: Sequence[Sequence[int]], capped: int
+) -> list[dict[str, Any]]:
+    """One line per step in execution order, then worthless scores, then caps."""
+    steps = [(step.stage, step.node, step.label) for step in plan.steps]
+    steps.append(("score", "score", "every candidate scored zero"))
+    lines, remaining = [], audience
+    for (stage, node, label), (customers, candidates) in zip(steps, removed, strict=True):
+        remaining -= customers
+        lines.append(_line(stage, node, label, (customers, candidates), remaining))
+    lines.append(
+        _line(
+            "caps", "volumeConstraints", "volume caps were full", (capped, None), remaining - capped
+        )
+    )
+    return lines
+
+
+def _line(
+    stage: str, node: str, label: str, removed: tuple[int, int | None], remaining: int
+) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "node": node,
+        "label": label,
+        "removedCustomers": removed[0],
+        "removedCandidates": removed[1],
+        "remainingCustomers": remaining,
+    }
+
+
+def _breakdown(
+    field: str, model: str, keys: Sequence[int], counts: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Count and percent of all recommendations, most first."""
+    sums: Counter[int] = Counter()
+    for key, number in zip(keys, counts["candidates"], strict=True):
+        sums[key] += number
+    whole = sum(sums.values())
+    return [
+        {
+            field: ids.encode(model, key),
+            "count": number,
+            "percent": round(100 * number / whole, 1) if whole else 0.0,
+        }
+        for key, number in sorted(sums.items(), key=lambda item: (-item[1], item[0]))
+    ]

@@ -1,0 +1,60 @@
+"""Tenants, and who may do what in them."""
+
+from django.contrib import admin
+from django.db.models import Model
+from django.forms import ModelForm
+
+from kaireon import ids
+from kaireon.access.admin.scoped import ScopedAdmin
+from kaireon.access.models import Membership, Role, Tenant
+from kaireon.access.scope import scope_of
+
+
+@admin.register(Tenant)
+class TenantAdmin(ScopedAdmin):
+    form = ModelForm
+    tenant_path = "pk"
+    needed = {"view": Role.VIEWER, "add": Role.ADMIN, "change": Role.ADMIN, "delete": Role.ADMIN}
+    list_display = ("name", "slug", "timezone", "created_at")
+    search_fields = ("name", "slug")
+    fieldsets = ((None, {"fields": ("name", "slug", "timezone")}),)
+    facts = ("api_id", "created_at")
+
+    def tenant_key(self, obj: Model) -> int:
+        return obj.pk
+
+    def has_add_permission(self, request):
+        return scope_of(request).roles is None
+
+    def has_delete_permission(self, request, obj=None):
+        return scope_of(request).roles is None
+
+    def several_tenants(self, request, verb="view"):
+        return False  # a tenant belongs to none
+
+    def get_readonly_fields(self, request, obj=None):
+        return self.facts if scope_of(request).roles is None else (*self.facts, "slug")
+
+    def api_id(self, row: Tenant) -> str:
+        return ids.encode("Tenant", row.pk)
+
+
+@admin.register(Membership)
+class MembershipAdmin(ScopedAdmin):
+    """Only a superuser brings somebody in: the choice of users would show those of others."""
+
+    needed = {"view": Role.VIEWER, "add": Role.ADMIN, "change": Role.ADMIN, "delete": Role.ADMIN}
+    joined = ("user", "tenant")
+    list_display = ("user", "role")
+    list_filter = ("role",)
+    search_fields = ("user__username", "user__email")
+    autocomplete_fields = ("user",)
+    fieldsets = ((None, {"fields": ("user", "role")}),)
+    facts = ()
+
+    def has_add_permission(self, request):
+        return scope_of(request).roles is None
+
+    def get_readonly_fields(self, request, obj=None):
+        fields = super().get_readonly_fields(request, obj)
+        return fields if obj is None else (*fields, "user")

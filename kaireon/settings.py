@@ -1,0 +1,215 @@
+"""Django settings, read from the environment only.
+
+Development needs nothing set. `KAIREON_ENV=production` refuses to start without its secrets.
+"""
+
+import sys
+from pathlib import Path
+
+import environ
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+# Data, logs and locks of this machine: embedded PostgreSQL, stored files, the drain's lock.
+VAR_DIR = Path(env.str("KAIREON_VAR", str(BASE_DIR / "var")))
+
+ENVIRONMENT = env.str("KAIREON_ENV", "development")
+if ENVIRONMENT not in ("development", "production"):
+    raise ImproperlyConfigured(
+        f"KAIREON_ENV is {ENVIRONMENT!r}; set it to 'development' or 'production'."
+    )
+PRODUCTION = ENVIRONMENT == "production"
+DEBUG = False
+
+
+def secret(name: str) -> str:
+    """Return the secret `name`; outside production a fixed, worthless one stands in for it."""
+    value: str = env.str(name, "")
+    if value:
+        return value
+    if PRODUCTION:
+        raise ImproperlyConfigured(
+            f"{name} is not set. Set it to a long random text, for example the output of: "
+            'python -c "import secrets; print(secrets.token_urlsafe(64))"'
+        )
+    return f"development-only-{name}-" + "0" * 50
+
+
+SECRET_KEY = secret("SECRET_KEY")
+API_KEY_PEPPER = secret("API_KEY_PEPPER")
+
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["*"])
+if PRODUCTION and not ALLOWED_HOSTS:
+    raise ImproperlyConfigured(
+        "ALLOWED_HOSTS is not set. Set it to the host names this site answers, "
+        "separated by commas: ALLOWED_HOSTS=kaireon.example.com"
+    )
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+DATABASE_URL = env.str("DATABASE_URL", "")
+if DATABASE_URL:
+    DATABASES = {"default": env.db_url_config(DATABASE_URL)}
+    if DATABASES["default"].get("ENGINE") != "django.db.backends.postgresql":
+        raise ImproperlyConfigured(
+            "DATABASE_URL must name a PostgreSQL server: postgresql://user:password@host:5432/name"
+        )
+    DATABASES["default"]["ENGINE"] = "kaireon.database"
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "kaireon.database",
+            "NAME": "kaireon",
+            "OPTIONS": {"embedded": env.str("KAIREON_PG_DATA", str(VAR_DIR / "pg"))},
+        }
+    }
+REDIS_URL = env.str("REDIS_URL", "")
+STORAGE_URL = env.str("STORAGE_URL", (VAR_DIR / "storage").as_uri())
+
+# What a run may read besides imported tables: PostgreSQL schemas whose relations may be registered.
+KAIREON_SOURCE_SCHEMAS = env.list("KAIREON_SOURCE_SCHEMAS", default=["public"])
+KAIREON_CHUNK_ROWS = env.int("KAIREON_CHUNK_ROWS", 98_304)
+KAIREON_LEASE_SECONDS = env.int("KAIREON_LEASE_SECONDS", 12)
+KAIREON_INLINE_FALLBACK = env.bool("INLINE_FALLBACK", True)
+if KAIREON_CHUNK_ROWS < 1024 or KAIREON_CHUNK_ROWS % 1024:
+    raise ImproperlyConfigured("KAIREON_CHUNK_ROWS must be a multiple of 1024, such as 98304.")
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "csp",
+    "rest_framework",
+    "django_filters",
+    "django_celery_beat",
+    "kaireon.access",
+    "campaigns",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "kaireon.urls"
+WSGI_APPLICATION = "kaireon.wsgi.application"
+APPEND_SLASH = True
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not PRODUCTION
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "kaireon.access.authentication.ApiKeyAuthentication",
+        "kaireon.access.authentication.MemberAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["kaireon.access.permissions.HasRole"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["campaigns.api.parser.StrictJSONParser"],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "EXCEPTION_HANDLER": "campaigns.api.errors.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+
+# Only the broker address is configurable: results live in PostgreSQL, so there is no backend.
+CELERY_BROKER_URL = REDIS_URL or None
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_BROKER_CONNECTION_TIMEOUT = 2
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_timeout": 2,
+    "socket_connect_timeout": 2,
+    "visibility_timeout": 6 * 3600,
+}
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+
+SECURE_HTTPS = env.bool("SECURE_HTTPS", PRODUCTION)
+SECURE_SSL_REDIRECT = SECURE_HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HTTPS
+SECURE_HSTS_PRELOAD = SECURE_HTTPS
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_HTTPS
+if env.bool("TRUST_X_FORWARDED_PROTO", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, UNSAFE_EVAL],  # the admin theme's Alpine evaluates its attributes
+        "style-src": [SELF, UNSAFE_INLINE],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+
+UNFOLD = {"SITE_TITLE": "kaireon", "SITE_HEADER": "kaireon", "SITE_SYMBOL": "campaign"}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "line"}
+    },
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
+}

@@ -1,0 +1,56 @@
+"""Real processes of the project on the test database."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from django.conf import settings
+from django.db import connection
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a child that works on the test database and this test's storage."""
+    params = connection.get_connection_params()
+    address = {name: str(params[name]) for name in ("host", "port") if params.get(name)}
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in address.items())
+    user = quote(params.get("user", ""), safe="")
+    password = f":{quote(params['password'], safe='')}" if params.get("password") else ""
+    kept = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    return kept | {
+        "DATABASE_URL": f"postgresql://{user}{password}@/{params['dbname']}?{query}",
+        "STORAGE_URL": settings.STORAGE_URL,
+        "KAIREON_CHUNK_ROWS": str(settings.KAIREON_CHUNK_ROWS),
+        "KAIREON_LEASE_SECONDS": "1",
+        **changes,
+    }
+
+
+@contextmanager
+def manage(*words: str, log: Path, **changes: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`manage.py WORDS` in a process of its own, killed at the end of the block."""
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            [sys.executable, str(settings.BASE_DIR / "manage.py"), *words],
+            env=environment(**changes),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def wait_until(true: Callable[[], bool], *, seconds: float = 60) -> None:
+    """Look often until it is so; fail when it does not become so in time."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not so after {seconds} s"
+        time.sleep(0.02)

@@ -1,0 +1,89 @@
+"""kill -9 at any moment loses nothing and doubles nothing."""
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from campaigns.models import CampaignRun, Contact, Recommendation, RunChunk, RunFile
+from executor import runner
+from tests import world as worlds
+from tests.processes import manage, wait_until
+
+pytestmark = [pytest.mark.usefixtures("clean_relations"), pytest.mark.slow]
+
+CUSTOMERS, CHUNK = 20_000, 1024
+
+
+@contextmanager
+def customers_changing(dsn: str, table: str) -> Iterator[None]:
+    """Another session that updates, inserts and deletes customers all the while."""
+    stop = threading.Event()
+
+    def change() -> None:
+        dice = random.Random(5)
+        with psycopg.connect(dsn, autocommit=True) as other:
+            while not stop.is_set():
+                number = dice.randrange(CUSTOMERS)
+                key = f"C{number:07d}"
+                other.execute(f"UPDATE {table} SET balance = -1 WHERE customer_id = %s", [key])
+                other.execute(f"DELETE FROM {table} WHERE customer_id = %s", [f"C{number + 1:07d}"])
+                other.execute(
+                    f"INSERT INTO {table} (customer_id, age) VALUES (%s, 50)"
+                    " ON CONFLICT DO NOTHING",
+                    [f"X{number}"],
+                )
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def progress(run: CampaignRun) -> int:
+    """Steps the run's chunks have taken so far."""
+    chunks = RunChunk.objects.filter(run=run)
+    return chunks.exclude(status="frozen").count() + chunks.filter(status="written").count()
+
+
+def killed_until_done(run: CampaignRun, kills: int, log: Path) -> None:
+    """Start drain again and again, kill each at a random point of progress; let the last end."""
+    steps = 2 * -(-CUSTOMERS // CHUNK)
+    for point in sorted(random.Random(11).sample(range(steps), kills)):
+        token = CampaignRun.unscoped.get(pk=run.pk).fencing_token
+        with manage("drain", "--run", str(run.pk), log=log) as child:
+            wait_until(lambda at=token: CampaignRun.unscoped.get(pk=run.pk).fencing_token > at)
+            wait_until(lambda at=point: progress(run) >= at)
+            child.kill()
+    with manage("drain", "--run", str(run.pk), log=log) as child:
+        assert child.wait(timeout=120) == 0, log.read_text()
+
+
+@pytest.mark.parametrize("caps", [{}, {"max_per_offer": 3000}], ids=["uncapped", "capped"])
+def test_kill_9_at_ten_moments_gives_the_same_bytes(
+    caps: dict[str, int], settings, tmp_path: Path, pg_dsn: str
+) -> None:
+    settings.KAIREON_CHUNK_ROWS = CHUNK
+    world = worlds.build(CUSTOMERS, k=2)
+    calm, killed = world.run(**caps), world.run(**caps)
+    assert runner.execute(calm.pk)
+    calm_file = RunFile.objects.of(world.tenant).get(run=calm)
+    log = tmp_path / "log"
+    with manage("drain", "--run", str(killed.pk), log=log) as child:
+        wait_until(lambda: RunChunk.objects.filter(run=killed).exists())
+        child.kill()
+    with customers_changing(pg_dsn, world.table):
+        killed_until_done(killed, 10, log)
+    killed.refresh_from_db()
+    assert killed.fencing_token >= 11
+    file = RunFile.objects.of(world.tenant).get(run=killed)
+    assert (file.sha256, file.row_count) == (calm_file.sha256, calm_file.row_count)
+    for model in (Recommendation, Contact):
+        assert model.objects.filter(run_id=killed.pk).count() == file.row_count
