@@ -1,9 +1,12 @@
 """Real processes of the project on the test database."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,3 +57,46 @@ def wait_until(true: Callable[[], bool], *, seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < end, f"not so after {seconds} s"
         time.sleep(0.02)
+
+
+@contextmanager
+def web_server(env: dict[str, str], log: Path) -> Iterator[tuple[str, int]]:
+    """gunicorn on a free port. Yields its address and process id."""
+    port = free_port()
+    with log.open("ab") as output:
+        command = ("-m", "gunicorn", "kaireon.wsgi", "--bind", f"127.0.0.1:{port}")
+        server = subprocess.Popen(
+            [sys.executable, *command, "--workers", "1", "--threads", "4"],
+            cwd=settings.BASE_DIR,
+            env=env,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_until(lambda: _answers(port))
+        yield f"http://127.0.0.1:{port}", server.pid
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def trigger(address: str, campaign: str, key: str) -> dict[str, object]:
+    request = urllib.request.Request(  # noqa: S310 - our own server
+        f"{address}/api/v1/runs/{campaign}/campaign-runs",
+        data=b"{}",
+        headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own server
+        assert answer.status == 201
+        return json.load(answer)

@@ -1,65 +1,18 @@
 """Triggers without a broker: one drain per host executes them all, whatever the web server does."""
 
-import json
 import os
-import socket
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from campaigns.models import CampaignRun
 from executor import drain
 from executor.tasks import wake
 from tests import factories
 from tests import world as worlds
-from tests.processes import environment, wait_until
+from tests.processes import environment, trigger, wait_until, web_server
 
 pytestmark = pytest.mark.usefixtures("clean_relations")
-
-
-@contextmanager
-def web_server(env: dict[str, str], log: Path) -> Iterator[tuple[str, int]]:
-    """gunicorn on a free port. Yields its address and process id."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with log.open("ab") as output:
-        command = ("-m", "gunicorn", "kaireon.wsgi", "--bind", f"127.0.0.1:{port}")
-        server = subprocess.Popen(
-            [sys.executable, *command, "--workers", "1", "--threads", "4"],
-            cwd=settings.BASE_DIR,
-            env=env,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        wait_until(lambda: _answers(port))
-        yield f"http://127.0.0.1:{port}", server.pid
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def trigger(address: str, campaign: str, key: str) -> dict[str, object]:
-    request = urllib.request.Request(  # noqa: S310 - our own server
-        f"{address}/api/v1/runs/{campaign}/campaign-runs",
-        data=b"{}",
-        headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own server
-        assert answer.status == 201
-        return json.load(answer)
 
 
 def processes() -> list[tuple[int, int, str, str]]:
