@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kaireon.checks import storage_is_shared
 from tests.sources import ROOT
 
 PRODUCTION = {
@@ -99,3 +100,14 @@ def test_a_set_database_that_does_not_answer_is_an_error(tmp_path: Path) -> None
     assert result.returncode == 1
     assert 'connection to server at "127.0.0.1", port 1 failed' in result.stderr
     assert not data.exists()
+
+
+def test_a_broker_with_a_folder_for_storage_warns_of_one_machine(settings) -> None:
+    assert storage_is_shared() == []
+    settings.REDIS_URL = "redis://127.0.0.1:6379/0"
+    (warning,) = storage_is_shared()
+    assert (warning.id, warning.msg) == (
+        "kaireon.W001",
+        "One machine only: REDIS_URL allows workers on other machines, "
+        "but STORAGE_URL is a folder.",
+    )
