@@ -1,8 +1,12 @@
 """Tenants, and who may do what in them."""
 
+from zoneinfo import available_timezones
+
+from django import forms
 from django.contrib import admin
 from django.db.models import Model
-from django.forms import ModelForm
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from kaireon import ids
 from kaireon.access.admin.scoped import ScopedAdmin
@@ -10,9 +14,17 @@ from kaireon.access.models import Membership, Role, Tenant
 from kaireon.access.scope import scope_of
 
 
+class TenantForm(forms.ModelForm):
+    timezone = forms.ChoiceField(
+        choices=lambda: [(zone, zone) for zone in sorted(available_timezones())],
+        initial="UTC",
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
 @admin.register(Tenant)
 class TenantAdmin(ScopedAdmin):
-    form = ModelForm
+    form = TenantForm
     tenant_path = "pk"
     needed = {"view": Role.VIEWER, "add": Role.ADMIN, "change": Role.ADMIN, "delete": Role.ADMIN}
     list_display = ("name", "slug", "timezone", "created_at")
@@ -35,6 +47,7 @@ class TenantAdmin(ScopedAdmin):
     def get_readonly_fields(self, request, obj=None):
         return self.facts if scope_of(request).roles is None else (*self.facts, "slug")
 
+    @display(description="id in the API")
     def api_id(self, row: Tenant) -> str:
         return ids.encode("Tenant", row.pk)
 

@@ -1,0 +1,57 @@
+"""Offers and the categories they belong to."""
+
+from typing import Any
+
+from django.contrib import admin
+
+from campaigns.admin.configuration import ConfigurationAdmin
+from campaigns.models import Category, Offer, SubCategory
+from kaireon.access.admin.form import ScopedForm
+from kaireon.access.admin.scoped import ScopedRelatedFilter
+
+
+@admin.register(Category)
+class CategoryAdmin(ConfigurationAdmin):
+    list_display = ("name", "status_label", "ordinal")
+    list_filter = ("status",)
+    search_fields = ("name",)
+    fieldsets = ((None, {"fields": ("name", "description", "status", "ordinal", "color", "icon")}),)
+
+
+@admin.register(SubCategory)
+class SubCategoryAdmin(ConfigurationAdmin):
+    joined = ("category",)
+    list_display = ("name", "category", "status_label", "ordinal")
+    list_filter = ("status", ("category", ScopedRelatedFilter))
+    search_fields = ("name", "category__name")
+    fieldsets = ((None, {"fields": ("category", "name", "status", "ordinal")}),)
+
+
+class OfferForm(ScopedForm):
+    bounds = {"priority": (0, 100), "weight": (0, 100), "business_value": (0, 100)}
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        inner, outer = cleaned.get("sub_category"), cleaned.get("category")
+        if inner and inner.category_id != getattr(outer, "pk", None):
+            self.add_error("sub_category", "Must be a sub-category of the category.")
+        return cleaned
+
+
+@admin.register(Offer)
+class OfferAdmin(ConfigurationAdmin):
+    form = OfferForm
+    joined = ("category",)
+    list_display = ("name", "status_label", "category", "priority", "business_value", "updated_at")
+    list_filter = ("status", ("category", ScopedRelatedFilter))
+    search_fields = ("name", "short_desc", "product_type")
+    fieldsets = (
+        (None, {"fields": ("name", "short_desc", "description", "status")}),
+        ("Where it belongs", {"fields": ("category", "sub_category", "product_type", "tags")}),
+        (
+            "What it is worth",
+            {"fields": ("priority", "weight", "business_value", "margin", "revenue_value")},
+        ),
+        ("More", {"fields": ("metadata",)}),
+    )
+    facts = ("api_id", "created_at", "updated_at")
