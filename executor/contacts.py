@@ -7,18 +7,31 @@ sees contacts of a run that did not finish, and a lost attempt leaves none.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-import polars as pl
 import psycopg
 from psycopg import sql
 
 from campaigns.models import CampaignRun
-from executor import results
+from executor import pgcopy, results
+from executor.pgcopy import Field
 from executor.progress import Lease
+from executor.results import ResultRows
 from kaireon.database.base import dsn
 
 PARENT = "campaigns_contact"
+COLUMNS = (
+    "at",
+    "tenant_id",
+    "campaign_id",
+    "run_id",
+    "offer_id",
+    "channel_id",
+    "creative_id",
+    "customer_key",
+)
+#: Where PostgreSQL counts the microseconds of a timestamp from.
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 #: Held while a month's partition is made, so that two finishing runs do not both make it.
 PARTITION_LOCK = 0x6B61697265
 
@@ -33,15 +46,17 @@ class History:
     campaign_key: int
     run_key: int
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Load one contact per result row (see results.COLUMNS)."""
-        columns = ("at", "tenant_id", "campaign_id", "run_id")
-        given = ("offer_id", "channel_id", "creative_id", "customer_key")
-        same = (self.at.isoformat(), self.tenant_key, self.campaign_key, self.run_key)
-        contacts = rows.select(
-            *(pl.lit(value).alias(name) for name, value in zip(columns, same, strict=True)), *given
+    def add(self, rows: ResultRows) -> None:
+        """Load one contact per result."""
+        same = (microseconds(self.at), self.tenant_key, self.campaign_key, self.run_key)
+        fields = (
+            *(Field(">i8", value) for value in same),
+            Field(">i8", rows.offers),
+            Field(">i8", rows.channels),
+            Field(">i8", rows.creatives, missing=rows.without_creative),
         )
-        results.copy(self.own, partition(self.at), (*columns, *given), results.encode(contacts))
+        data = pgcopy.encode(fields, rows.keys)
+        results.copy(self.own, partition(self.at), COLUMNS, data)
 
     def add_written(self) -> None:
         """Load the contacts of the chunks that earlier attempts have written."""
@@ -74,6 +89,11 @@ def open_history(lease: Lease) -> Iterator[History]:
             history = History(own, at, run.tenant_id, run.campaign_id, lease.run_key)
             history.add_written()
             yield history
+
+
+def microseconds(at: datetime) -> int:
+    """The instant as the binary format of COPY has it."""
+    return (at - EPOCH) // timedelta(microseconds=1)
 
 
 def partition(at: datetime) -> str:

@@ -3,12 +3,11 @@
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from executor.allocation import Winners
 from executor.flow.plan import Candidate, Plan
+from executor.results import ResultRows
 from executor.spec import RunSpec
 from executor.storage import Storage
 from kaireon import ids
@@ -41,11 +40,9 @@ RUN_COLUMNS: Mapping[str, Callable[[RunSpec], str]] = {
 FILE_COLUMNS = ("customer_id", "rank", "score", *CANDIDATE_COLUMNS, *RUN_COLUMNS)
 
 
-def part(
-    spec: RunSpec, plan: Plan, keys: pl.Series, winners: Winners, scores: NDArray[np.float64]
-) -> bytes:
+def part(spec: RunSpec, plan: Plan, rows: ResultRows, winners: Winners) -> bytes:
     """The lines of one chunk, without header."""
-    per_winner = {"customer_id": keys, "rank": winners.rank, "score": scores}
+    per_winner = {"customer_id": rows.keys, "rank": rows.ranks, "score": rows.scores}
     columns = {
         name: per_winner[name] if name in per_winner else _looked_up(name, spec, plan, winners)
         for name in spec.file.columns

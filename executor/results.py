@@ -3,31 +3,46 @@
 The table is no partition yet, so nothing of it is visible; `attach` makes it one.
 """
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 import psycopg
+from numpy.typing import NDArray
 from psycopg import sql
 
+from executor import pgcopy
 from executor.allocation import Winners
 from executor.flow.plan import Plan
 from executor.freeze import KEY
+from executor.pgcopy import Field
+from executor.scoring import as_score
 
 PARENT = "campaigns_recommendation"
 COLUMNS = (
     "run_id",
+    "chunk",
     "offer_id",
     "channel_id",
     "creative_id",
-    "score",
-    "chunk",
     "rank",
+    "score",
     "customer_key",
 )
-#: A COPY message; larger ones only cost memory.
-PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRows:
+    """Winners of a chunk as columns of the results, all of one length, in key order."""
+
+    keys: pl.Series
+    offers: NDArray[np.int64]
+    channels: NDArray[np.int64]
+    creatives: NDArray[np.int64]
+    without_creative: NDArray[np.bool_]
+    ranks: NDArray[np.int16]
+    scores: NDArray[np.float64]
 
 
 def table_name(run_key: int) -> str:
@@ -54,62 +69,59 @@ def drop_table(own: psycopg.Connection, run_key: int) -> None:
     own.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(table_name(run_key))))
 
 
-def result_rows(
-    plan: Plan, run_key: int, chunk: int, keys: pl.Series, winners: Winners, scores: np.ndarray
-) -> pl.DataFrame:
-    """Winners as rows of the table, in the order of COLUMNS."""
+def result_rows(plan: Plan, frame: pl.DataFrame, winners: Winners) -> ResultRows:
+    """Look up what the winners' rows and candidates stand for."""
     offers = np.array([plan.offers[c.offer].key for c in plan.candidates])
     channels = np.array([plan.channels[c.channel].key for c in plan.candidates])
-    creatives = pl.Series([c.creative_key for c in plan.candidates], dtype=pl.Int64)
-    return pl.DataFrame(
-        {
-            "run_id": pl.repeat(run_key, len(winners.row), eager=True),
-            "offer_id": offers[winners.candidate],
-            "channel_id": channels[winners.candidate],
-            "creative_id": creatives.gather(winners.candidate),
-            "score": scores,
-            "chunk": pl.repeat(chunk, len(winners.row), eager=True),
-            "rank": winners.rank,
-            "customer_key": keys,
-        }
+    creatives = np.array([c.creative_key or 0 for c in plan.candidates])
+    return ResultRows(
+        keys=frame[KEY].gather(winners.row),
+        offers=offers[winners.candidate],
+        channels=channels[winners.candidate],
+        creatives=creatives[winners.candidate],
+        without_creative=creatives[winners.candidate] == 0,
+        ranks=winners.rank,
+        scores=as_score(winners.key),
     )
 
 
-def winner_keys(frame: pl.DataFrame, winners: Winners) -> pl.Series:
-    """The customer key of each winner."""
-    return frame[KEY].gather(winners.row)
+def encode(rows: ResultRows, run_key: int, chunk: int) -> Iterator[bytes]:
+    """Rows of the results table in the order of COLUMNS, for a binary COPY."""
+    fields = (
+        Field(">i8", run_key),
+        Field(">i4", chunk),
+        Field(">i8", rows.offers),
+        Field(">i8", rows.channels),
+        Field(">i8", rows.creatives, missing=rows.without_creative),
+        Field(">i2", rows.ranks),
+        Field(">f8", rows.scores),
+    )
+    return pgcopy.encode(fields, rows.keys)
 
 
-def encode(rows: pl.DataFrame) -> bytes:
-    """Rows as the CSV that COPY reads: null is empty, an empty text is quoted."""
-    buffer = io.BytesIO()
-    rows.write_csv(buffer, include_header=False)
-    return buffer.getvalue()
-
-
-def copy(own: psycopg.Connection, table: str, columns: Sequence[str], data: bytes) -> None:
+def copy(
+    own: psycopg.Connection, table: str, columns: Sequence[str], data: Iterable[bytes]
+) -> None:
     """Load encoded rows inside the caller's transaction."""
-    statement = sql.SQL("COPY {table} ({columns}) FROM STDIN (FORMAT csv)").format(
+    statement = sql.SQL("COPY {table} ({columns}) FROM STDIN (FORMAT binary)").format(
         table=sql.Identifier(table),
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
     )
     with own.cursor() as cursor, cursor.copy(statement) as stream:
-        for start in range(0, len(data), PIECE):
-            stream.write(data[start : start + PIECE])
+        for piece in data:
+            stream.write(piece)
 
 
 def build_index(own: psycopg.Connection, run_key: int) -> None:
-    """Index the table before it is attached: unique (run, customer, rank)."""
-    statement = sql.SQL(
-        "CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} (run_id, customer_key, rank)"
-    )
+    """Index the table before it is attached, unique (run, customer, rank), and analyze it."""
+    names = {
+        "table": sql.Identifier(table_name(run_key)),
+        "index": sql.Identifier(f"{table_name(run_key)}_once"),
+    }
+    index = "CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} (run_id, customer_key, rank)"
     own.execute("SET maintenance_work_mem = '256MB'")
-    own.execute(
-        statement.format(
-            index=sql.Identifier(f"{table_name(run_key)}_once"),
-            table=sql.Identifier(table_name(run_key)),
-        )
-    )
+    own.execute(sql.SQL(index).format(**names))
+    own.execute(sql.SQL("ANALYZE {table}").format(**names))
 
 
 def attach(own: psycopg.Connection, run_key: int) -> None:

@@ -17,7 +17,7 @@ from executor.allocation import Winners
 from executor.contacts import History
 from executor.job import Job
 from executor.manifest import Chunk
-from executor.scoring import as_score
+from executor.results import ResultRows
 from kaireon.database.base import dsn
 
 #: Chunks that may wait to be stored: enough to keep both sides busy, few enough for the memory.
@@ -53,19 +53,13 @@ class Writer:
     ) -> None:
         """Store a chunk's winners soon; a failure is raised here or on leaving the block."""
         self._settle(leaving=2 * WAITING)
-        keys = results.winner_keys(frame, winners)
-        scores = as_score(winners.key)
-        rows = results.result_rows(
-            self._job.plan, self._job.lease.run_key, chunk.number, keys, winners, scores
-        )
-        part = self._results.submit(
-            outfile.part, self._job.spec, self._job.plan, keys, winners, scores
-        )
+        rows = results.result_rows(self._job.plan, frame, winners)
+        part = self._results.submit(outfile.part, self._job.spec, self._job.plan, rows, winners)
         self._waiting.append(self._results.submit(self._store, chunk, rows, part, counts))
         self._waiting.append(self._contacts.submit(self._history.add, rows))
 
     def _store(
-        self, chunk: Chunk, rows: pl.DataFrame, part: Future[bytes], counts: dict[str, Any]
+        self, chunk: Chunk, rows: ResultRows, part: Future[bytes], counts: dict[str, Any]
     ) -> None:
         job = self._job
         part_key = job.key("part", chunk.number)
@@ -75,7 +69,7 @@ class Writer:
                 self._own,
                 results.table_name(job.lease.run_key),
                 results.COLUMNS,
-                results.encode(rows),
+                results.encode(rows, job.lease.run_key, chunk.number),
             )
             taken = manifest.step(
                 self._own, job.lease, chunk, "written", counts=counts, part_key=part_key
