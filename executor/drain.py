@@ -23,6 +23,9 @@ from executor.progress import Watch, silent
 
 logger = logging.getLogger(__name__)
 
+#: Seconds between two looks at a run that cannot be claimed yet.
+PAUSE = 0.5
+
 CLAIMABLE = """
 SELECT id FROM campaigns_campaignrun
 WHERE status IN ('pending', 'running', 'cancelling')
@@ -40,11 +43,19 @@ def claimable() -> list[int]:
 
 def drain(watch: Watch = silent) -> int:
     """Execute waiting runs until there are none. Returns how many were worked on."""
-    done = 0
-    while keys := claimable():
-        for key in keys:
+    done, begun = 0, set[int]()
+    while True:
+        for key in claimable():
+            begun.add(key)
             done += runner.execute(key, watch)
-    return done
+        if not _unfinished(begun):
+            return done
+        time.sleep(PAUSE)  # a run that was put back can be claimed once its lease has run out
+
+
+def _unfinished(run_keys: set[int]) -> bool:
+    runs = CampaignRun.unscoped.filter(pk__in=run_keys, status__in=CampaignRun.UNFINISHED)
+    return bool(runs.exists())
 
 
 def lock_path() -> Path:
@@ -106,11 +117,11 @@ def start() -> bool:
     return True
 
 
-def wait_for(run_key: int, watch: Watch = silent, *, pause: float = 0.5) -> None:
+def wait_for(run_key: int, watch: Watch = silent) -> None:
     """Execute one run, or wait while another worker does, until it is finished."""
     while True:
         runner.execute(run_key, watch)
         status = CampaignRun.unscoped.values_list("status", flat=True).get(pk=run_key)
         if status not in CampaignRun.UNFINISHED:
             return
-        time.sleep(pause)
+        time.sleep(PAUSE)

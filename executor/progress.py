@@ -145,26 +145,27 @@ class Lease:
             )
 
     def _beat(self) -> None:
-        """Renew the lease every third of its length until stopped, lost or cancelled."""
+        """Renew the lease every third of its length until stopped, lost or cancelled.
+
+        A beat that cannot be sent is tried again with the next one: the lease covers two of them.
+        """
+        address = dsn()
+        while not self._lost.is_set() and not self._stop.is_set():
+            try:
+                with psycopg.connect(address, autocommit=True) as own:
+                    self._beat_on(own)
+            except psycopg.OperationalError as error:
+                logger.warning("run %s: heartbeat failed: %s", self.run_key, error)
+                self._stop.wait(1)
+
+    def _beat_on(self, own: psycopg.Connection) -> None:
+        """Beat on one connection for as long as it holds."""
         seconds = settings.KAIREON_LEASE_SECONDS
-        with psycopg.connect(dsn(), autocommit=True) as own:
-            while not self._stop.wait(seconds / 3):
-                try:
-                    row = own.execute(
-                        BEAT,
-                        {
-                            "run": self.run_key,
-                            "token": self.token,
-                            "lease": seconds,
-                            "done": self.done,
-                        },
-                    ).fetchone()
-                except psycopg.OperationalError as error:
-                    logger.warning("run %s: heartbeat failed: %s", self.run_key, error)
-                    self._lost.set()
-                    return
-                if row is None:
-                    self._lost.set()
-                    return
-                if row[0] == "cancelling":
-                    self._cancelled.set()
+        values = {"run": self.run_key, "token": self.token, "lease": seconds}
+        while not self._stop.wait(seconds / 3):
+            row = own.execute(BEAT, {**values, "done": self.done}).fetchone()
+            if row is None:
+                self._lost.set()
+                return
+            if row[0] == "cancelling":
+                self._cancelled.set()

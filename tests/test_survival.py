@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from django.db import connection
 
 from campaigns.models import CampaignRun, Contact, Recommendation, RunChunk, RunFile
 from executor import runner
@@ -64,6 +65,27 @@ def killed_until_done(run: CampaignRun, kills: int, log: Path) -> None:
             child.kill()
     with manage("drain", "--run", str(run.pk), log=log) as child:
         assert child.wait(timeout=120) == 0, log.read_text()
+
+
+def test_a_lost_database_connection_is_retried(settings, tmp_path: Path, pg_dsn: str) -> None:
+    settings.KAIREON_CHUNK_ROWS = CHUNK
+    world = worlds.build(CUSTOMERS)
+    calm, cut = world.run(), world.run()
+    assert runner.execute(calm.pk)
+    with manage("drain", "--run", str(cut.pk), log=tmp_path / "log") as child:
+        wait_until(lambda: progress(cut) >= 2)
+        with psycopg.connect(pg_dsn, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ="
+                " current_database() AND pid NOT IN (pg_backend_pid(), %s)",
+                [connection.connection.info.backend_pid],
+            )
+        assert child.wait(timeout=120) == 0, (tmp_path / "log").read_text()
+    files = RunFile.objects.of(world.tenant)
+    assert files.get(run=cut).sha256 == files.get(run=calm).sha256
+    cut.refresh_from_db()
+    assert cut.fencing_token == 2
+    assert cut.events.filter(kind="put back").count() == 1
 
 
 @pytest.mark.parametrize("caps", [{}, {"max_per_offer": 3000}], ids=["uncapped", "capped"])
