@@ -225,7 +225,7 @@ def large_problem(rows):
     )
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(derandomize=True, deadline=None, max_examples=80)
 @given(problems())
 def test_top_k_is_each_customers_own_walk(problem):
     free = replace(problem, caps=NO_CAPS)
@@ -234,7 +234,7 @@ def test_top_k_is_each_customers_own_walk(problem):
     assert listed([(winners, len(problem.keys))]) == expected
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(derandomize=True, deadline=None, max_examples=80)
 @given(problems())
 def test_first_come_equals_the_reference_for_every_chunk_size(problem):
     expected = reference(problem, customer_order)
@@ -243,7 +243,7 @@ def test_first_come_equals_the_reference_for_every_chunk_size(problem):
         assert first_come(problem, size) == expected
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(derandomize=True, deadline=None, max_examples=80)
 @given(problems(), st.integers(0, 3), st.sampled_from([1, 4, 20, 100]))
 def test_score_equals_the_reference_for_every_chunk_size(problem, spare, window):
     expected = reference(problem, score_order(problem))
@@ -253,7 +253,7 @@ def test_score_equals_the_reference_for_every_chunk_size(problem, spare, window)
     assert greedy(problem, 60) == expected
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(derandomize=True, deadline=None, max_examples=80)
 @given(problems())
 def test_a_solution_that_exceeds_no_cap_is_everyones_answer(problem):
     free = reference(replace(problem, caps=NO_CAPS), customer_order)

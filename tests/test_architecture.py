@@ -52,6 +52,7 @@ FRAMEWORKS = ["django", "rest_framework", "celery", "environ", "unfold"]
 MAY_IMPORT = {
     "kaireon": ["kaireon"],
     "kaireon.access": ["kaireon.access", "kaireon.ids", "executor.errors"],
+    "kaireon.access.apps": ["kaireon.access", "kaireon.checks"],
     "kaireon.health": ["kaireon", "campaigns.models"],
     "kaireon.urls": ["kaireon", "campaigns.api", "campaigns.admin"],
     "campaigns": [],
@@ -88,6 +89,7 @@ MAY_IMPORT = {
     ],
     # Commands stand at the rim: they may start anything.
     "campaigns.management": ["campaigns", "executor", "kaireon"],
+    "campaigns.management.commands.bench": ["benchmarks"],
     "executor": [
         "executor",
         "campaigns.models",

@@ -1,20 +1,19 @@
-"""What a file becomes: rows, names and types of a table, or an error that says where it is wrong."""
+"""What a file becomes: rows, names and types of a table, or an error that says where."""
 
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from django.core.management import call_command
 from django.db import connection
 
 from campaigns.models import Schema
 from campaigns.services.imports import ImportOptions, ImportResult, import_customers
 from executor.errors import Rejected
 from kaireon.access.models import Tenant
-from tests.factories import TenantFactory
 
-pytestmark = pytest.mark.usefixtures("clean_relations")
+#: Makes a few rows fill more than one batch.
+LONG = "x" * 100
 
 
 def load(tenant: Tenant, path: Path, content: bytes | str, **arguments: Any) -> ImportResult:
@@ -112,9 +111,13 @@ def test_indexes_and_analyzes_the_key(tenant: Tenant, tmp_path: Path) -> None:
         pytest.param("id\na\n\\.\nb\n", [("\\.",), ("a",), ("b",)], id="end of data as value"),
         pytest.param("\ufeffid,a\n1,é\n", [(1, "é")], id="utf-8 with mark"),
         pytest.param("id,a\n1,é\n".encode("utf-16"), [(1, "é")], id="utf-16"),
-        pytest.param("id;a\n1;José\n2;5 €\n".encode("cp1252"), [(1, "José"), (2, "5 €")], id="cp"),
         pytest.param(
-            "id,a\n1,Łódź\n2,żółw\n".encode("cp1250"), [(1, "Łódź"), (2, "żółw")], id="pl"
+            "id;a\n1;José\n2;5 €\n".encode("cp1252"), [(1, "José"), (2, "5 €")], id="western"
+        ),
+        pytest.param(
+            "id,a\n1,Małgorzata Łoś\n2,Świętosław Żółć\n".encode("cp1250"),
+            [(1, "Małgorzata Łoś"), (2, "Świętosław Żółć")],
+            id="central european",
         ),
     ],
 )
@@ -157,10 +160,16 @@ def test_infers(tenant: Tenant, tmp_path: Path, values: list[str], expected: str
 
 
 def test_infers_over_the_whole_file(tenant: Tenant, tmp_path: Path) -> None:
-    body = "".join(f"{at},{at},{at}\n" for at in range(700_000))
-    result = load(tenant, tmp_path, f"id,a,b\n{body}700000,0.5,x\n")
-    assert types(result) == {"id": "bigint", "a": "double precision", "b": "text"}
-    assert result.schema.row_count == 700_001
+    body = "".join(f"{at},{at},,{at},{LONG}\n" for at in range(90_000))
+    result = load(tenant, tmp_path, f"id,a,b,c,long\n{body}90000,0.5,1,x,y\n")
+    assert types(result) == {
+        "id": "bigint",
+        "a": "double precision",
+        "b": "bigint",
+        "c": "text",
+        "long": "text",
+    }
+    assert result.schema.row_count == 90_001
 
 
 def test_timestamps_without_a_zone_are_utc(tenant: Tenant, tmp_path: Path) -> None:
@@ -347,6 +356,15 @@ def test_numbers_have_no_gaps_where_rows_were_skipped(tenant: Tenant, tmp_path: 
         skip_bad_rows=tmp_path / "bad.csv",
     )
     assert rows(result) == [(1, 10), (2, 30)]
+
+
+@pytest.mark.usefixtures("clean_relations")
+def test_commits_nothing_after_a_row_postgresql_refused(tenant: Tenant, tmp_path: Path) -> None:
+    body = "".join(f"{at},{at},{LONG}\n" for at in range(2, 90_000))
+    with pytest.raises(Rejected) as refused:
+        load(tenant, tmp_path, f"id,a,long\n{body}1,x,\n", types={"a": "bigint"})
+    assert str(refused.value) == 'line 90000: column "a": "x" is not of type bigint'
+    assert_nothing_left()
 
 
 def test_keeps_an_old_list_of_bad_rows_when_it_fails(tenant: Tenant, tmp_path: Path) -> None:

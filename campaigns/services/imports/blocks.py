@@ -4,8 +4,9 @@ What COPY would refuse or read otherwise is taken out here: rows of another widt
 bad encoding, stray quotes, mixed line ends.
 """
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -47,12 +48,10 @@ def next_block(buffer: bytes, line: int, shape: Shape, *, final: bool) -> Block 
     None: no record ends in it, more is needed. When `final`, the last record ends with the buffer.
     """
     whole = terminated(buffer) if final else buffer
-    block = _plain_block(whole, shape)
-    if block is None:
-        cut = _Cut.of(whole, shape)
-        block = cut.block(line) if cut else _block_by_records(whole, line, shape, final=final)
+    block = _plain_block(whole, shape) or _cut_block(whole, line, shape)
+    block = block or _block_by_records(whole, line, shape, final=final)
     if block and block.length > len(buffer):
-        return Block(len(buffer), block.data, block.row_count, block.bad, block.clean)
+        return replace(block, length=len(buffer))
     return block
 
 
@@ -119,6 +118,55 @@ def _all_but(delimiter: str) -> bytes:
     return bytes({*range(256)} - {*b'"\r\n\0', ord(delimiter)})
 
 
+def _cut_block(buffer: bytes, line: int, shape: Shape) -> Block | None:
+    """The block that array operations find, if need be with the stray quotes enclosed."""
+    cut = _Cut.of(buffer, shape)
+    if cut:
+        return cut.block(line)
+    mended = _mend(buffer, shape.delimiter)
+    cut = _Cut.of(mended, shape) if mended != buffer else None
+    if cut is None:
+        return None
+    block = cut.block(line)
+    # Mending moves no line: the lines of the block are as many lines of the buffer.
+    ends = np.flatnonzero(np.frombuffer(buffer, np.uint8) == _LF)
+    bad = tuple(replace(row, raw=_lines(buffer, ends, row, line)) for row in block.bad)
+    length = int(ends[mended.count(b"\n", 0, block.length) - 1]) + 1
+    return replace(block, length=length, bad=bad, clean=False)
+
+
+def _mend(buffer: bytes, delimiter: str) -> bytes:
+    """Enclose fields that have a quote but do not start with one; or let all lines end alike."""
+    if b'"' not in buffer:
+        mended = buffer.replace(b"\r\n", b"\n")
+        return buffer if b"\r" in mended else mended
+    return _field_with_quote(delimiter).sub(_enclose, buffer)
+
+
+@cache
+def _field_with_quote(delimiter: str) -> re.Pattern[bytes]:
+    d = re.escape(delimiter.encode())
+    quoted = rb'"(?:[^"]++|"")*+"'
+    plain = rb"(?<![^\n" + d + rb'])[^"\n' + d + rb']++"[^\n' + d + rb"]*+"
+    return re.compile(quoted + b"|" + plain)
+
+
+def _enclose(field: re.Match[bytes]) -> bytes:
+    text = field[0]
+    if text.startswith(b'"'):
+        return text
+    body = text.removesuffix(b"\r")
+    return b'"' + body.replace(b'"', b'""') + b'"' + text[len(body) :]
+
+
+def _lines(buffer: bytes, ends: Positions, row: BadRow, first_line: int) -> bytes:
+    """The lines of the buffer that hold a bad row."""
+    first = row.line - first_line
+    last = first + row.raw.count(b"\n")
+    start = int(ends[first - 1]) + 1 if first else 0
+    return buffer[start : int(ends[last])].rstrip(b"\r\n")
+
+
 def _block_by_records(buffer: bytes, line: int, shape: Shape, *, final: bool) -> Block | None:
     scanned = scan(buffer, shape.delimiter, line=line, final=final, limit=_SLOW_RECORDS)
     if not scanned.consumed:
@@ -132,7 +180,8 @@ def _block_by_records(buffer: bytes, line: int, shape: Shape, *, final: bool) ->
         else:
             good.append(record)
     bad.sort(key=lambda row: row.line)
-    return Block(scanned.consumed, rewrite(good, shape.delimiter), len(good), tuple(bad))
+    data = b"".join(rewrite(good, shape.delimiter))
+    return Block(scanned.consumed, data, len(good), tuple(bad))
 
 
 @dataclass(frozen=True, slots=True)

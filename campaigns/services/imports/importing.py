@@ -23,7 +23,7 @@ from campaigns.services.imports.plan import (
     open_source,
 )
 from campaigns.services.imports.source import Progress, Source
-from campaigns.services.imports.swap import swap_tables
+from campaigns.services.imports.swap import refuse_other_readers, swap_tables
 from campaigns.services.imports.table import (
     DATA_SCHEMA,
     add_primary_key,
@@ -201,6 +201,7 @@ def _create(job: _Job, tenant: Tenant, name: str) -> tuple[Schema, int]:
 
 def _replace(job: _Job, existing: Schema, wait_seconds: float) -> tuple[Schema, int]:
     schema = _locked(existing)
+    refuse_other_readers(job.cursor, schema)
     relation = _new_relation(schema.name)
     table = sql.Identifier(DATA_SCHEMA, relation)
     loaded = job.build(table)

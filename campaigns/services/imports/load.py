@@ -12,7 +12,7 @@ from psycopg import sql
 from campaigns.services.imports.badrows import BadRowFile
 from campaigns.services.imports.columns import Column, Layout
 from campaigns.services.imports.records import BadRow, Record, rewrite
-from campaigns.services.imports.source import Batch, Progress, Source
+from campaigns.services.imports.source import Batch, Progress, Source, read_ahead
 from campaigns.services.imports.table import (
     copy_rows,
     create_table,
@@ -51,7 +51,7 @@ def load(
     Bad rows go to `bad_rows`; without it the first one raises Rejected or BatchRefused.
     """
     loaded = 0
-    for batch in source.batches():
+    for batch in read_ahead(source):
         if bad_rows is None:
             refuse(batch.bad, source.unit)
             _copy(cursor, source, target, batch)
@@ -125,7 +125,7 @@ def _copy_sound(
         restart_numbers(cursor, target.table, target.layout.key.name, loaded + 1)
     bad_lines = {fault.line for fault in faults}
     sound = [record for record in batch.records() if record.line not in bad_lines]
-    data = rewrite(sound, source.delimiter)
+    data = b"".join(rewrite(sound, source.delimiter))
     copy_rows(cursor, target.table, target.layout, data, source.delimiter)
     return faults
 
@@ -134,16 +134,18 @@ def _faults(cursor: Any, batch: Batch, delimiter: str, layout: Layout) -> Iterat
     """The rows PostgreSQL refuses, in order, found by halving the batch into a table of its own."""
     cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_PROBE))
     create_table(cursor, _PROBE, layout, temporary=True)
-    pending = [batch.records()]
+    records = batch.records()
+    lines = rewrite(records, delimiter)
+    pending = [(0, len(lines))]
     while pending:
-        records = pending.pop()
-        if not records or _accepts(cursor, rewrite(records, delimiter), layout, delimiter):
+        start, stop = pending.pop()
+        if start == stop or _accepts(cursor, b"".join(lines[start:stop]), layout, delimiter):
             continue
-        if len(records) == 1:
-            yield _fault(cursor, records[0], layout)
+        if stop - start == 1:
+            yield _fault(cursor, records[start], layout)
         else:
-            middle = len(records) // 2
-            pending += [records[middle:], records[:middle]]
+            middle = (start + stop) // 2
+            pending += [(middle, stop), (start, middle)]
 
 
 def _accepts(cursor: Any, data: bytes, layout: Layout, delimiter: str) -> bool:

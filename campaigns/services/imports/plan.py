@@ -20,7 +20,7 @@ from campaigns.services.imports.csvfile import CsvFile
 from campaigns.services.imports.infer import BIGINT, TEXT, TypeFinder, holds
 from campaigns.services.imports.load import refuse
 from campaigns.services.imports.parquetfile import MAGIC, ParquetFile
-from campaigns.services.imports.source import Progress, Source
+from campaigns.services.imports.source import Progress, Source, read_ahead
 from executor.errors import Rejected
 from executor.flow.types import read_columns
 
@@ -125,7 +125,7 @@ def _find_types(
         return [given.get(at, source.declared[at]) for at in range(width)]
     finder = TypeFinder(width, source.delimiter, given=given)
     row_count = 0
-    for batch in source.batches():
+    for batch in read_ahead(source):
         if not options.skip_bad_rows:
             refuse(batch.bad, source.unit)
         finder.look(batch.data, batch.row_count)

@@ -72,15 +72,14 @@ def scan(data: bytes, delimiter: str, *, line: int = 1, final: bool, limit: int 
     return Scan(records, bad, start)
 
 
-def rewrite(records: Iterable[Record], delimiter: str) -> bytes:
-    """The records as CSV in which every quote is where the standard wants it."""
+def rewrite(records: Iterable[Record], delimiter: str) -> list[bytes]:
+    """Each record as a line of CSV in which every quote is where the standard wants it."""
     separator = delimiter.encode()
     special = re.compile(b'["\r\n' + re.escape(separator) + b"]")
-    lines = [
-        separator.join(_written(field, special) for field in record.fields) for record in records
+    return [
+        separator.join([_written(field, special) for field in record.fields]) + b"\n"
+        for record in records
     ]
-    lines.append(b"")
-    return b"\n".join(lines)
 
 
 def _written(field: bytes | None, special: re.Pattern[bytes]) -> bytes:

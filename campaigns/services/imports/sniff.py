@@ -83,8 +83,9 @@ def _count_utf8(path: Path) -> tuple[int, int, bytes]:
                 invalid += len(decoder.decode(b"", final=True))
                 continue
             text = decoder.decode(piece)
-            if _encodes(text):
-                valid += int(np.count_nonzero(np.frombuffer(piece, np.uint8) >= 0xC0))
+            encoded = _encoded(text)
+            if encoded is not None:
+                valid += int(np.count_nonzero(np.frombuffer(encoded, np.uint8) >= 0xC0))
                 continue
             codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
             escaped = (codes >= 0xDC80) & (codes <= 0xDCFF)
@@ -96,12 +97,12 @@ def _count_utf8(path: Path) -> tuple[int, int, bytes]:
     return valid, invalid, bytes(evidence[:_EVIDENCE_BYTES])
 
 
-def _encodes(text: str) -> bool:
+def _encoded(text: str) -> bytes | None:
+    """The text as UTF-8, None when bytes that are none stand in it."""
     try:
-        text.encode()
+        return text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return None
 
 
 def _lines_beyond_ascii(piece: bytes) -> bytes:

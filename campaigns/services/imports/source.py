@@ -1,6 +1,7 @@
 """What a file of customers gives to the loader, whatever its format: columns and clean batches."""
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,3 +61,13 @@ class Source(Protocol):
     def batches(self) -> Iterator[Batch]:
         """Read the rows in file order; memory does not grow with the file."""
         ...
+
+
+def read_ahead(source: Source) -> Iterator[Batch]:
+    """The batches, the next one prepared in a thread while the caller works on this one."""
+    batches = source.batches()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        coming = thread.submit(next, batches, None)
+        while batch := coming.result():
+            coming = thread.submit(next, batches, None)
+            yield batch

@@ -64,7 +64,7 @@ class Utf8Stream:
             return raw
         try:
             text = self._decoder.decode(raw, final=not raw)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise Rejected(
                 ("encoding", f"near byte {self.position} the file is not {self._encoding}")
             ) from error
