@@ -1,7 +1,7 @@
 """Who may get what: the plan's steps over a chunk, as bit sets of candidates.
 
-Bit j of a customer's words is set while candidate j is still possible. A rule touches only the
-customers it turns away, so sixty rules cost little more than one.
+Bit j of a customer's words is set while candidate j is still possible, so a rule is a few passes
+over one word per customer, however many offers it concerns.
 """
 
 from collections.abc import Iterable, Sequence
@@ -51,20 +51,20 @@ def bit_set(candidates: Iterable[int], plan: Plan) -> Bits:
 
 def any_left(bits: Bits) -> NDArray[np.bool_]:
     """Which customers still have a candidate."""
-    return np.asarray(np.bitwise_or.reduce(bits, axis=0) != 0)
+    left = bits[0] if len(bits) == 1 else np.bitwise_or.reduce(bits, axis=0)
+    return np.asarray(left != 0)
 
 
 def remove(bits: Bits, customers: NDArray[np.bool_], candidates: Bits) -> Removed:
     """Clear `candidates` for the chosen customers, in place, and count what that changed."""
-    rows = np.flatnonzero(customers)
-    before = bits[:, rows]
-    had = any_left(before)
+    had = any_left(bits)
+    chosen = -customers.astype(np.int64).view(np.uint64)  # all bits set, or none
     lost = 0
     for word in np.flatnonzero(candidates):
-        lost += int(np.bitwise_count(before[word] & candidates[word]).sum())
-        before[word] &= ~candidates[word]
-        bits[word, rows] = before[word]
-    return Removed(customers=int(np.count_nonzero(had & ~any_left(before))), candidates=lost)
+        gone = bits[word] & (chosen & candidates[word])
+        bits[word] ^= gone
+        lost += int(np.bitwise_count(gone).sum(dtype=np.int64))
+    return Removed(customers=int(np.count_nonzero(had & ~any_left(bits))), candidates=lost)
 
 
 def column(bits: Bits, candidate: int) -> NDArray[np.bool_]:

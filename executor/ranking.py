@@ -4,6 +4,8 @@ A candidate's fixed-point score and its place in the tie order are packed into o
 "better" is one comparison and the best of a set is one maximum.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,8 @@ _PLACE_BITS = 16
 _PLACES = (1 << _PLACE_BITS) - 1
 #: Makes every packed key positive, so that zero can mean "not a candidate".
 _OFFSET = 2 * LIMIT + 1
+#: Up to so many channels of an offer are compared by looking their pattern up in a table.
+_TABLE_BITS = 8
 
 
 def rank(plan: Plan, scores: Scores, bits: Bits) -> Winners:
@@ -56,10 +60,8 @@ def _rank_block(
     shifted = (scores.profiles[:, block] + _OFFSET) << _PLACE_BITS
     offer_best = np.zeros(bits.shape[1], dtype=np.int64)
     lost = np.empty_like(offer_best)
-    for first, last in _offer_spans(plan):
-        offer_best.fill(0)
-        for candidate in range(first, last):
-            np.maximum(offer_best, _packed(scores, bits, shifted, candidate), out=offer_best)
+    for span in _offer_spans(plan):
+        _best_channel(scores, bits, shifted, span, offer_best)
         carried = offer_best
         for slot in slots[:, block]:
             np.minimum(slot, carried, out=lost)
@@ -68,22 +70,64 @@ def _rank_block(
         offer_best, lost = carried, lost
 
 
+def _best_channel(
+    scores: Scores,
+    bits: Bits,
+    shifted: NDArray[np.int64],
+    span: range,
+    best: NDArray[np.int64],
+) -> None:
+    """Packed keys of an offer through its best channel into `best`; never above zero if none."""
+    profiles = scores.profile_of[span.start : span.stop]
+    if len(span) <= _TABLE_BITS and (profiles == profiles[0]).all():
+        np.take(_best_places(scores, span), _pattern(bits, span), out=best)
+        best += shifted[profiles[0]]
+        return
+    best.fill(0)
+    for candidate in span:
+        np.maximum(best, _packed(scores, bits, shifted, candidate), out=best)
+
+
+def _pattern(bits: Bits, span: range) -> NDArray[np.intp]:
+    """Which of the span's candidates each customer may have, as a small number."""
+    word, shift = divmod(span.start, 64)
+    pattern = bits[word] >> np.uint64(shift)
+    if shift + len(span) > 64:
+        pattern |= bits[word + 1] << np.uint64(64 - shift)
+    pattern &= np.uint64((1 << len(span)) - 1)
+    return np.asarray(pattern.view(np.intp))
+
+
+def _best_places(scores: Scores, span: range) -> NDArray[np.int64]:
+    """For every pattern of candidates the greatest part of a packed key that is theirs alone."""
+    places = [_place(scores, candidate) for candidate in span]
+    table = np.full(1 << len(span), np.iinfo(np.int64).min // 2, dtype=np.int64)
+    for pattern in range(1, len(table)):
+        table[pattern] = max(place for j, place in enumerate(places) if pattern >> j & 1)
+    return table
+
+
+def _place(scores: Scores, candidate: int) -> int:
+    return (int(scores.constants[candidate]) << _PLACE_BITS) + _PLACES - candidate
+
+
 def _packed(
     scores: Scores, bits: Bits, shifted: NDArray[np.int64], candidate: int
 ) -> NDArray[np.int64]:
     """Packed keys of one candidate; zero for the customers who cannot have it."""
-    place = np.int64((int(scores.constants[candidate]) << _PLACE_BITS) + _PLACES - candidate)
     possible = (bits[candidate // 64] >> np.uint64(candidate % 64)) & np.uint64(1)
-    keys: NDArray[np.int64] = shifted[scores.profile_of[candidate]] + place
+    keys: NDArray[np.int64] = shifted[scores.profile_of[candidate]] + np.int64(
+        _place(scores, candidate)
+    )
     keys &= -possible.astype(np.int64)
     return keys
 
 
-def _offer_spans(plan: Plan) -> list[tuple[int, int]]:
-    """First and past-the-last candidate of every offer; a plan lists candidates by offer."""
+def _offer_spans(plan: Plan) -> list[range]:
+    """The candidates of every offer; a plan lists candidates by offer."""
     starts = [
         number
         for number, candidate in enumerate(plan.candidates)
         if number == 0 or plan.candidates[number - 1].offer != candidate.offer
     ]
-    return list(zip(starts, [*starts[1:], len(plan.candidates)], strict=True))
+    return [range(*ends) for ends in pairwise([*starts, len(plan.candidates)])]
