@@ -22,7 +22,7 @@ from executor.freeze import HASH, read_chunk
 from executor.job import Job
 from executor.manifest import Chunk
 from executor.ranking import matrix
-from executor.stages import spool
+from executor.spool import spool
 from executor.summary import cap_lines
 
 #: What sets the hash used for ties apart from every other use of h(key).

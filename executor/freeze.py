@@ -4,16 +4,16 @@ After the freeze nothing reads a customer table: retries, explanations and repla
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import adbc_driver_postgresql.dbapi
 import polars as pl
-from arro3.core import RecordBatchReader
 from django.db import connection
 from psycopg import sql
 
+from executor.arrow import ArrowError, frames
 from executor.errors import Rejected, Retryable
 from executor.flow.types import Column, column_sql, read_columns
 from executor.progress import Lease
@@ -35,12 +35,19 @@ class FrozenChunk:
 
 
 def freeze(
-    spec: RunSpec, columns: frozenset[str], *, hashed: bool, storage: Storage, lease: Lease
+    spec: RunSpec,
+    columns: frozenset[str],
+    *,
+    hashed: bool,
+    storage: Storage,
+    lease: Lease,
+    look: Callable[[int, pl.DataFrame], None],
 ) -> list[FrozenChunk]:
     """Write the segment's customers as chunks of `spec.chunk_rows`, in key order.
 
     `hashed` adds h(key), the first 8 bytes of md5(salt || key), where a stage breaks ties by it.
-    Raises Rejected naming the key when one is null or stands twice.
+    `look` is shown each chunk's number and rows. Raises Rejected naming the key when one is null
+    or stands twice.
     """
     statement = freeze_sql(spec, columns, hashed=hashed)
     manifest: list[Future[FrozenChunk]] = []
@@ -50,15 +57,16 @@ def freeze(
             lease.report(customers=number * spec.chunk_rows + frame.height)
             key = f"runs/{lease.run_key}/{lease.token}/input/{number:06d}.parquet"
             manifest.append(writer.submit(_write, storage, key, number, frame))
+            look(number, frame)
             if number >= 2:  # at most two chunks wait for the disk
                 manifest[number - 2].result()
         return [future.result() for future in manifest]
 
 
-def read_chunk(storage: Storage, input_key: str) -> pl.DataFrame:
-    """Read a frozen chunk. Raises Rejected when it has expired."""
+def read_chunk(storage: Storage, input_key: str, columns: list[str] | None = None) -> pl.DataFrame:
+    """Read all or some columns of a frozen chunk. Raises Rejected when it has expired."""
     try:
-        return pl.read_parquet(storage.get(input_key))
+        return pl.read_parquet(storage.get(input_key), columns=columns)
     except FileNotFoundError as error:
         raise Rejected(f"the frozen input {input_key} has expired or was deleted") from error
 
@@ -106,9 +114,8 @@ def _batches(statement: str) -> Iterator[pl.DataFrame]:
             cursor.execute("SET LOCAL work_mem = '16MB'")
             cursor.execute("SET LOCAL jit = off")
             cursor.execute(statement)
-            for batch in RecordBatchReader.from_stream(cursor.fetch_arrow()):
-                yield pl.DataFrame(batch)
-    except adbc_driver_postgresql.dbapi.OperationalError as error:
+            yield from frames(cursor.fetch_arrow())
+    except (adbc_driver_postgresql.dbapi.OperationalError, ArrowError) as error:
         raise Retryable(f"reading the segment failed: {error}") from error
 
 

@@ -4,7 +4,7 @@ A step is taken only by the holder of the run's fencing token and only from the 
 in the same transaction as what the step wrote. So a repeated or stale step writes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +44,19 @@ def load(run_key: int) -> list[Chunk]:
     ]
 
 
-def commit(lease: Lease, frozen: Sequence[FrozenChunk]) -> None:
-    """Make the freeze true: the chunks and the audience, at once, under the token."""
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A chunk's uncapped winners, spooled under a key, and its counts."""
+
+    winners_key: str
+    counts: dict[str, Any]
+
+
+def commit(lease: Lease, frozen: Sequence[FrozenChunk], decided: Mapping[int, Decided]) -> None:
+    """Make the freeze true: the chunks and the audience, at once, under the token.
+
+    `decided` has the chunks, by number, that were decided meanwhile.
+    """
     with transaction.atomic():
         updated = CampaignRun.unscoped.filter(
             pk=lease.run_key, fencing_token=lease.token, audience_count__isnull=True
@@ -53,15 +64,22 @@ def commit(lease: Lease, frozen: Sequence[FrozenChunk]) -> None:
         if not updated:
             lease.lose()
         RunChunk.objects.bulk_create(
-            RunChunk(
-                run_id=lease.run_key,
-                number=chunk.number,
-                customers=chunk.customers,
-                input_key=chunk.input_key,
-                input_sha256=chunk.sha256,
-            )
-            for chunk in frozen
+            _row(lease, chunk, decided.get(chunk.number)) for chunk in frozen
         )
+
+
+def _row(lease: Lease, chunk: FrozenChunk, decided: Decided | None) -> RunChunk:
+    row = RunChunk(
+        run_id=lease.run_key,
+        number=chunk.number,
+        customers=chunk.customers,
+        input_key=chunk.input_key,
+        input_sha256=chunk.sha256,
+    )
+    if decided:
+        row.status = RunChunk.Status.DECIDED
+        row.winners_key, row.counts = decided.winners_key, decided.counts
+    return row
 
 
 STEP = """

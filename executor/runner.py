@@ -9,6 +9,7 @@ from django.db import InterfaceError, OperationalError, connection
 from executor import allocate, finish, stages
 from executor.contacts import open_history
 from executor.errors import Rejected, Retryable
+from executor.memory import keep_freed_memory
 from executor.progress import Cancelled, Lease, LeaseLost, Watch, claim, silent
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ def execute(run_key: int, watch: Watch = silent) -> bool:
     lease = claim(run_key, watch)
     if lease is None:
         return False
+    keep_freed_memory()
     with lease:
         try:
             _run(lease)
@@ -58,9 +60,6 @@ def _run(lease: Lease) -> None:
         stages.decide_chunks(job)
         allocate.apply_caps(job)
     with open_history(lease) as history:
-        if job.may_bind:
-            stages.write_chunks(job, history)
-        else:
-            stages.decide_and_write_chunks(job, history)
+        stages.write_chunks(job, history)
         finish.publish(job, history)
     finish.delete_scratch(job)

@@ -1,25 +1,24 @@
 """The stages of a run that walk over its chunks."""
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-import polars as pl
 import psycopg
 
 from campaigns.models import CampaignRun, RunChunk
 from executor import manifest
-from executor.allocation import Winners
+from executor.ahead import DecideAhead
 from executor.contacts import History
 from executor.decide import decide, won
 from executor.errors import Rejected
 from executor.flow.compile import compile_flow
-from executor.freeze import freeze, read_chunk
+from executor.freeze import KEY, freeze, read_chunk
 from executor.job import Job
 from executor.manifest import Chunk
 from executor.progress import Lease
 from executor.spec import RunSpec, make_spec
+from executor.spool import spool, unspool
 from executor.storage import open_storage
 from executor.writer import Writer
 from kaireon.database.base import dsn
@@ -47,20 +46,22 @@ def prepare(lease: Lease) -> Job:
 
 
 def freeze_customers(job: Job) -> None:
-    """Read the segment once, unless an earlier attempt has."""
+    """Read the segment once, unless an earlier attempt has; decide what there is time for."""
     run = CampaignRun.unscoped.only("audience_count").get(pk=job.lease.run_key)
     if run.audience_count is not None:
         return
     expected = CampaignRun.unscoped.values_list("campaign__segment__customer_count", flat=True)
     with job.stage("freeze", expected.get(pk=job.lease.run_key) or 0):
-        frozen = freeze(
-            job.spec,
-            job.plan.columns,
-            hashed=breaks_ties(job.spec),
-            storage=job.storage,
-            lease=job.lease,
-        )
-        manifest.commit(job.lease, frozen)
+        with DecideAhead(job) as ahead:
+            frozen = freeze(
+                job.spec,
+                job.plan.columns,
+                hashed=breaks_ties(job.spec),
+                storage=job.storage,
+                lease=job.lease,
+                look=ahead.look,
+            )
+        manifest.commit(job.lease, frozen, ahead.decided)
         customers = sum(chunk.customers for chunk in frozen)
         job.lease.event("frozen", f"{customers} customers in {len(frozen)} chunks")
 
@@ -69,15 +70,6 @@ def breaks_ties(spec: RunSpec) -> bool:
     """Only the global order of the `score` strategy compares customers with each other."""
     caps = spec.caps
     return spec.allocation == "score" and any((caps.total, caps.per_offer, caps.per_channel))
-
-
-def decide_and_write_chunks(job: Job, history: History) -> None:
-    """No cap can bind: decide and store every chunk in one pass."""
-    with _walk(job, "write", RunChunk.Status.FROZEN) as chunks, Writer(job, history) as writer:
-        for chunk in chunks:
-            frame = read_chunk(job.storage, chunk.input_key)
-            winners, counts = decide(job.plan, frame)
-            writer.store(chunk, frame, winners, counts)
 
 
 def decide_chunks(job: Job) -> None:
@@ -92,18 +84,24 @@ def decide_chunks(job: Job) -> None:
 
 
 def write_chunks(job: Job, history: History) -> None:
-    """Store the spooled winners of every chunk."""
-    with _walk(job, "write", RunChunk.Status.DECIDED) as chunks, Writer(job, history) as writer:
+    """Store the winners of every chunk; what nobody has decided yet is decided now."""
+    todo = (RunChunk.Status.FROZEN, RunChunk.Status.DECIDED)
+    with _walk(job, "write", *todo) as chunks, Writer(job, history) as writer:
         for chunk in chunks:
-            frame = read_chunk(job.storage, chunk.input_key)
-            winners = unspool(job, chunk.winners_key)
-            writer.store(chunk, frame, winners, chunk.counts | won(job.plan, winners))
+            if chunk.status == RunChunk.Status.FROZEN:
+                frame = read_chunk(job.storage, chunk.input_key)
+                winners, counts = decide(job.plan, frame)
+            else:
+                frame = read_chunk(job.storage, chunk.input_key, [KEY])
+                winners = unspool(job, chunk.winners_key)
+                counts = chunk.counts | won(job.plan, winners)
+            writer.store(chunk, frame, winners, counts)
 
 
 @contextmanager
-def _walk(job: Job, phase: str, status: str) -> Iterator[Iterator[Chunk]]:
-    """Enter a phase and walk its chunks: those still in `status`, while the lease is ours."""
-    pending = [chunk for chunk in job.chunks if chunk.status == status]
+def _walk(job: Job, phase: str, *todo: str) -> Iterator[Iterator[Chunk]]:
+    """Enter a phase and walk its chunks: those with a status of `todo`, while the lease is ours."""
+    pending = [chunk for chunk in job.chunks if chunk.status in todo]
     with job.stage(phase, sum(chunk.customers for chunk in pending)):
         yield _while_ours(job.lease, pending)
 
@@ -112,27 +110,6 @@ def _while_ours(lease: Lease, chunks: list[Chunk]) -> Iterator[Chunk]:
     for chunk in chunks:
         lease.check()
         yield chunk
-
-
-def spool(job: Job, number: int, kind: str, winners: Winners) -> str:
-    """Store winners between two phases; returns their key."""
-    buffer = io.BytesIO()
-    pl.DataFrame(
-        {
-            "row": winners.row,
-            "rank": winners.rank,
-            "candidate": winners.candidate,
-            "key": winners.key,
-        }
-    ).write_ipc(buffer)
-    key = job.key(kind, number)
-    job.storage.put(key, buffer.getvalue())
-    return key
-
-
-def unspool(job: Job, key: str) -> Winners:
-    frame = pl.read_ipc(job.storage.get(key))
-    return Winners(*(frame[name].to_numpy() for name in ("row", "rank", "candidate", "key")))
 
 
 def _connect() -> psycopg.Connection:

@@ -31,6 +31,8 @@ class Writer:
         self._job, self._history = job, history
         self._results, self._contacts = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._own = psycopg.connect(dsn(), autocommit=True)
+        # A chunk that a crashed server forgets is as if never stored; the run's last commit waits.
+        self._own.execute("SET synchronous_commit = off")
         self._waiting: deque[Future[Any]] = deque()
 
     def __enter__(self) -> Self:

@@ -65,8 +65,19 @@ def spec_and_lease(run: CampaignRun) -> tuple[RunSpec, Lease]:
 def frozen(run: CampaignRun, columns: set[str], *, hashed: bool = False) -> list[pl.DataFrame]:
     spec, lease = spec_and_lease(run)
     storage = open_storage()
-    chunks = freeze(spec, frozenset(columns), hashed=hashed, storage=storage, lease=lease)
-    return [read_chunk(storage, chunk.input_key) for chunk in chunks]
+    seen: dict[int, pl.DataFrame] = {}
+    chunks = freeze(
+        spec,
+        frozenset(columns),
+        hashed=hashed,
+        storage=storage,
+        lease=lease,
+        look=seen.__setitem__,
+    )
+    read = [read_chunk(storage, chunk.input_key) for chunk in chunks]
+    assert [chunk.number for chunk in chunks] == list(seen)
+    assert all(frame.equals(seen[number]) for number, frame in enumerate(read))
+    return read
 
 
 def test_every_type_of_the_list_is_frozen() -> None:

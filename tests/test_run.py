@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from campaigns.models import CampaignRun, Contact, Recommendation, RunFile
-from executor import runner
+from executor import ahead, runner
 from executor.storage import open_storage
 from tests import world as worlds
 from tests.world import World
@@ -148,6 +148,27 @@ def test_chunk_size_does_not_matter(caps: dict[str, object], settings) -> None:
         assert run.chunks.count() == (5 if rows == 1024 else 1)
         hashes.add(RunFile.objects.of(world.tenant).get(run=run).sha256)
     assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("caps", [{}, {"max_per_offer": 700}], ids=["uncapped", "capped"])
+def test_what_the_freeze_had_no_time_to_decide_is_decided_later(
+    caps: dict[str, object], settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.KAIREON_CHUNK_ROWS = 1024
+    world = worlds.build(5000, k=2)
+    hashes = set()
+    for waiting in (0, 1, 5):
+        monkeypatch.setattr(ahead, "WAITING", waiting)
+        run = finished(world.run(**caps))
+        hashes.add(RunFile.objects.of(world.tenant).get(run=run).sha256)
+    assert len(hashes) == 1
+
+
+def test_a_fault_while_deciding_ahead_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = worlds.build(10).run()
+    monkeypatch.setattr(ahead, "spool", lambda *_: 1 / 0)
+    assert failed(run) == "internal error: division by zero"
+    assert run.chunks.count() == 0
 
 
 def test_an_empty_segment_completes_with_an_empty_file() -> None:
