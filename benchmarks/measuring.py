@@ -135,20 +135,20 @@ def _describe(runs: list[MeasuredRun], floors: list[Floor], size: Size) -> dict[
 def _by_sql(
     own: psycopg.Connection, subject: Subject, campaign: Campaign, say: Say
 ) -> dict[str, Any]:
-    """Seconds of the fastest statement, of each by its name, and with contacts and file."""
-    seconds = {}
+    """Seconds of the hand-written and of the generated statement, and of contacts and file."""
+    seconds = []
     with _scratch(own, subject) as table:
         for statement in one_statement.run_statements(own, subject, table):
             say(f"SQL, {statement.name}: {statement.seconds:.2f} s")
             _check(statement.name, compare(own, subject.run_key, table))
-            seconds[statement.name] = round(statement.seconds, 3)
+            seconds.append(round(statement.seconds, 3))
         outputs = time_outputs(own, campaign, table)
         say(f"SQL, contacts and file: {outputs:.2f} s")
-    fastest = min(seconds.values())
+    by_hand, generated = seconds
     return {
-        "sql_seconds": fastest,
-        "sql": seconds,
-        "sql_outputs_seconds": round(fastest + outputs, 3),
+        "sql_seconds": by_hand,
+        "generated_sql_seconds": generated,
+        "sql_outputs_seconds": round(outputs, 3),
     }
 
 

@@ -1,13 +1,16 @@
-"""The decision customer by customer in Python: what one writes without columns.
+"""A run customer by customer in Python: what one writes without columns.
 
-It works for any plan whose conditions are simple, and everything that does not depend on the
-customer is done once before the loop.
+It leaves what a run leaves: results, contacts, file and the counts of the funnel. It works for any
+plan whose conditions are simple; what does not depend on the customer is done once before the loop.
 """
 
+import csv
 import heapq
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from math import exp, log
 from typing import Any
 
@@ -17,15 +20,16 @@ from psycopg.rows import dict_row
 
 from benchmarks.floor import used_columns
 from benchmarks.runs import Subject
+from executor.contacts import PARENT as CONTACTS
 from executor.flow.conditions import Condition, Leaf
 from executor.flow.operators import Op
 from executor.flow.plan import Plan, Term
-from executor.results import PARENT
+from executor.results import PARENT as RESULTS
 from executor.scoring import UNIT
 from executor.spec import VIEW_SCHEMA
 
 #: The columns of a result in the order they are written, and their types.
-COLUMNS = {
+RESULT_COLUMNS = {
     "run_id": "int8",
     "offer_id": "int8",
     "channel_id": "int8",
@@ -33,6 +37,17 @@ COLUMNS = {
     "score": "float8",
     "chunk": "int4",
     "rank": "int2",
+    "customer_key": "text",
+}
+#: The same of a contact.
+CONTACT_COLUMNS = {
+    "at": "timestamptz",
+    "tenant_id": "int8",
+    "campaign_id": "int8",
+    "run_id": "int8",
+    "offer_id": "int8",
+    "channel_id": "int8",
+    "creative_id": "int8",
     "customer_key": "text",
 }
 FETCH_ROWS = 2000
@@ -46,11 +61,15 @@ Group = tuple[int, list[tuple[int, int, int]]]
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """Seconds for a sample of so many customers, and the last key of it."""
+    """Seconds for a sample of so many customers, the last key of it, and its funnel.
+
+    The funnel has per step the customers that lost their last candidate and the candidates removed.
+    """
 
     seconds: float
     customers: int
     last_key: str
+    funnel: list[list[int]]
 
 
 def run_loop(
@@ -61,45 +80,84 @@ def run_loop(
     table: str,
     sample: int,
 ) -> LoopResult:
-    """Decide for the first `sample` customers and load the results into the new `table`."""
-    plan, run_key = subject.plan, subject.run_key
-    name = sql.Identifier(table)
-    writer.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
-    writer.execute(sql.SQL("CREATE TABLE {} (LIKE {})").format(name, sql.Identifier(PARENT)))
-    load = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        name, sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
-    )
-    decide = compile_decision(plan)
-    described = [
-        (plan.offers[c.offer].key, plan.channels[c.channel].key, c.creative_key)
-        for c in plan.candidates
-    ]
-    key, customers = "", 0
+    """Decide for the first `sample` customers and load the results into the new `table`.
+
+    The contacts are loaded into a table beside it that is gone afterwards.
+    """
+    contacts = f"{table}_contacts"
+    _create(writer, table, RESULTS)
+    _create(writer, contacts, CONTACTS)
     start = time.perf_counter()
-    with (
-        reader.transaction(),
-        reader.cursor("bench_loop", row_factory=dict_row) as rows,
-        writer.cursor() as cursor,
-        cursor.copy(load) as copy,
-    ):
-        copy.set_types([*COLUMNS.values()])
-        rows.itersize = FETCH_ROWS
-        rows.execute(_select(subject, sample), binary=True)
+    try:
+        with tempfile.TemporaryFile("w+", newline="") as file:
+            decided = _Decided(subject, csv.writer(file))
+            with reader.transaction(), reader.cursor("loop", row_factory=dict_row) as rows:
+                rows.itersize = FETCH_ROWS
+                rows.execute(_select(subject, sample), binary=True)
+                _copy(writer, table, RESULT_COLUMNS, decided.results(rows))
+            _copy(writer, contacts, CONTACT_COLUMNS, decided.contacts)
+            file.flush()
+        seconds = time.perf_counter() - start
+    finally:
+        writer.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(contacts)))
+    return LoopResult(seconds, decided.customers, decided.last_key, decided.funnel)
+
+
+class _Decided:
+    """Decides customer after customer, keeps the contacts and writes the lines of the file."""
+
+    def __init__(self, subject: Subject, file: Any) -> None:
+        self._subject, self._file = subject, file
+        self.contacts: list[tuple[Any, ...]] = []
+        self.funnel = [[0, 0] for _ in subject.plan.steps]
+        self.customers, self.last_key = 0, ""
+
+    def results(self, rows: Iterable[Row]) -> Iterable[tuple[Any, ...]]:
+        plan, run_key = self._subject.plan, self._subject.run_key
+        decide, key_column = compile_decision(plan, self.funnel), self._subject.key_column
+        keys = [
+            (plan.offers[c.offer].key, plan.channels[c.channel].key, c.creative_key)
+            for c in plan.candidates
+        ]
+        names = [
+            (plan.offers[c.offer].name, plan.channels[c.channel].name) for c in plan.candidates
+        ]
+        now, add, write = datetime.now(UTC), self.contacts.append, self._file.writerow
         for row in rows:
-            key = row[subject.key_column]
-            customers += 1
+            key = row[key_column]
+            self.customers += 1
             for rank, (fixed, place) in enumerate(decide(row), 1):
-                offer, channel, creative = described[-place]
-                copy.write_row((run_key, offer, channel, creative, exp(fixed / UNIT), 0, rank, key))
-    return LoopResult(time.perf_counter() - start, customers, key)
+                score = exp(fixed / UNIT)
+                add((now, run_key, run_key, run_key, *keys[-place], key))
+                write((key, *names[-place], score))
+                yield (run_key, *keys[-place], score, 0, rank, key)
+            self.last_key = key
 
 
-def compile_decision(plan: Plan) -> Callable[[Row], Sequence[Pick]]:
-    """A function from a customer to its best candidates, best first."""
+def _create(writer: psycopg.Connection, table: str, like: str) -> None:
+    writer.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(table)))
+    create = sql.SQL("CREATE TABLE {} (LIKE {})")
+    writer.execute(create.format(sql.Identifier(table), sql.Identifier(like)))
+
+
+def _copy(
+    writer: psycopg.Connection, table: str, columns: dict[str, str], rows: Iterable[Sequence[Any]]
+) -> None:
+    load = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with writer.cursor() as cursor, cursor.copy(load) as copy:
+        copy.set_types([*columns.values()])
+        for row in rows:
+            copy.write_row(row)
+
+
+def compile_decision(plan: Plan, funnel: list[list[int]]) -> Callable[[Row], Sequence[Pick]]:
+    """A function from a customer to its best candidates, best first, that counts the funnel."""
     everything = (1 << len(plan.candidates)) - 1
     steps = [
-        (_test(step.condition), everything - sum(1 << place for place in step.candidates))
-        for step in plan.steps
+        (_test(step.condition), sum(1 << place for place in step.candidates), counts)
+        for step, counts in zip(plan.steps, funnel, strict=True)
     ]
     terms = list(dict.fromkeys(term for each in plan.score.terms for term in each))
     factors = [_factor(term) for term in terms]
@@ -110,9 +168,11 @@ def compile_decision(plan: Plan) -> Callable[[Row], Sequence[Pick]]:
 
     def decide(row: Row) -> Sequence[Pick]:
         left = everything
-        for passes, others in steps:
-            if not passes(row):
-                left &= others
+        for passes, removes, counts in steps:
+            if not passes(row) and (gone := left & removes):
+                left ^= gone
+                counts[0] += not left
+                counts[1] += gone.bit_count()
         if not left:
             return ()
         logs = [factor(row) for factor in factors]
