@@ -19,9 +19,14 @@ PREFIXES = {
     "Creative": "cre",
     "QualificationRule": "qr",
     "ContactPolicy": "cp",
+    "RankingProfile": "rp",
+    "VolumeConstraint": "vc",
+    "AlgorithmModel": "mod",
     "Campaign": "camp",
     "CampaignRun": "crun",
     "RunFile": "file",
+    "Membership": "mem",
+    "Interaction": "int",
 }
 
 _sqids = Sqids(min_length=8)

@@ -68,10 +68,22 @@ else:
 REDIS_URL = env.str("REDIS_URL", "")
 STORAGE_URL = env.str("STORAGE_URL", (VAR_DIR / "storage").as_uri())
 
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "kaireon",
+        "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
+    }
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+
 # What a run may read besides imported tables: PostgreSQL schemas whose relations may be registered.
 KAIREON_SOURCE_SCHEMAS = env.list("KAIREON_SOURCE_SCHEMAS", default=["public"])
 KAIREON_CHUNK_ROWS = env.int("KAIREON_CHUNK_ROWS", 98_304)
 KAIREON_LEASE_SECONDS = env.int("KAIREON_LEASE_SECONDS", 12)
+KAIREON_REQUESTS_PER_MINUTE = env.int("KAIREON_REQUESTS_PER_MINUTE", 2000)
 KAIREON_INLINE_FALLBACK = env.bool("INLINE_FALLBACK", True)
 if KAIREON_CHUNK_ROWS < 1024 or KAIREON_CHUNK_ROWS % 1024:
     raise ImproperlyConfigured("KAIREON_CHUNK_ROWS must be a multiple of 1024, such as 98304.")
@@ -89,6 +101,9 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_filters",
     "django_celery_beat",
+    "simple_history",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "kaireon.access",
     "campaigns",
 ]
@@ -103,6 +118,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
 ]
 
 ROOT_URLCONF = "kaireon.urls"
@@ -157,10 +173,18 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["kaireon.access.permissions.HasRole"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["campaigns.api.parser.StrictJSONParser"],
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": [
+        "django_filters.rest_framework.DjangoFilterBackend",
+        "rest_framework.filters.SearchFilter",
+    ],
+    "DEFAULT_THROTTLE_CLASSES": ["kaireon.access.throttle.CallerThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"caller": f"{KAIREON_REQUESTS_PER_MINUTE}/min"},
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "campaigns.api.errors.handle",
     "UNAUTHENTICATED_USER": None,
 }
+
+SPECTACULAR_SETTINGS = {"ENABLE_DJANGO_DEPLOY_CHECK": False}
 
 # Only the broker address is configurable: results live in PostgreSQL, so there is no backend.
 CELERY_BROKER_URL = REDIS_URL or None

@@ -231,7 +231,7 @@ def test_flow_is_redrafted(editor: Client, tenant: Tenant) -> None:
     assert editor.post(page("flow", "change", flow.pk), data).status_code == 302
     stored = Flow.unscoped.get()
     assert (stored.name, stored.draft_config) == ("Renamed", flow_config(2))
-    assert (stored.key, stored.row_version) == (flow.key, 2)
+    assert (stored.key, stored.version) == (flow.key, 2)
 
 
 def test_flow_that_cannot_be_published_says_why(editor: Client, tenant: Tenant) -> None:

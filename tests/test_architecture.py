@@ -58,7 +58,12 @@ MAY_IMPORT = {
     "campaigns": [],
     "campaigns.apps": ["campaigns"],
     "campaigns.schedule": ["executor.errors"],
-    "campaigns.models": ["campaigns.models", "kaireon.access.models", "kaireon.ids"],
+    "campaigns.models": [
+        "campaigns.models",
+        "kaireon.access.history",
+        "kaireon.access.models",
+        "kaireon.ids",
+    ],
     "campaigns.services": [
         "campaigns.services",
         "campaigns.models",

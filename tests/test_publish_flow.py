@@ -36,7 +36,7 @@ def test_first_flow_of_a_tenant_is_its_default(tenant: Tenant) -> None:
     second = create_flow(tenant, key="daily", name="Daily", config=flow(), description="each day")
     other = create_flow(factories.TenantFactory(), key="weekly", name="Weekly")
     assert (first.is_default, second.is_default, other.is_default) == (True, False, True)
-    assert (first.draft_config, first.status, first.row_version) == ({}, "draft", 1)
+    assert (first.draft_config, first.status, first.version) == ({}, "draft", 1)
     assert (second.draft_config, second.description) == (flow(), "each day")
 
 
@@ -62,13 +62,13 @@ def test_faulty_flow_is_not_made(
     assert Flow.objects.of(tenant).count() == 1
 
 
-def test_saving_a_draft_raises_the_row_version(tenant: Tenant) -> None:
+def test_saving_a_draft_raises_the_version(tenant: Tenant) -> None:
     made = create_flow(tenant, key="weekly", name="Weekly")
     save_draft(made, flow())
     save_draft(made, {})
     save_draft(made, flow(node("qualify")))
     stored = Flow.objects.of(tenant).get()
-    assert (stored.row_version, made.row_version) == (4, 4)
+    assert (stored.version, made.version) == (4, 4)
     assert stored.draft_config == flow(node("qualify"))
 
 
@@ -78,7 +78,7 @@ def test_faulty_draft_is_not_saved(tenant: Tenant) -> None:
         save_draft(made, flow(node("enrich")))
     stored = Flow.objects.of(tenant).get()
     assert [path for path, _ in faults(caught)] == ["nodes[1].type"]
-    assert (stored.row_version, stored.draft_config) == (1, flow())
+    assert (stored.version, stored.draft_config) == (1, flow())
 
 
 def test_publishing_numbers_versions_and_activates(tenant: Tenant) -> None:

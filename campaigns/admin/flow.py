@@ -57,7 +57,7 @@ class FlowAdmin(ConfigurationAdmin):
         (None, {"fields": ("key", "name", "description")}),
         ("Draft", {"fields": ("draft_config",)}),
     )
-    facts = ("api_id", "status", "is_default", "row_version", "created_at", "updated_at")
+    facts = ("api_id", "status", "is_default", "version", "created_at", "updated_at")
     json_rows = 24
     inlines = (VersionInline,)
     actions_row = ("publish",)

@@ -256,6 +256,7 @@ class FlowSerializer(CamelModelSerializer[Flow]):
     id = fields.OwnId()
     key = fields.Key(max_length=255)
     draftConfig = fields.JsonObject(source="draft_config", required=False)
+    rowVersion = fields.Integer(source="version", read_only=True)
     publishedVersions = Version(source="versions", many=True, read_only=True)
 
     class Meta:
@@ -269,7 +270,7 @@ class FlowSerializer(CamelModelSerializer[Flow]):
             "draftConfig",
             "publishedVersions",
             "is_default",
-            "row_version",
+            "rowVersion",
             *STAMPS,
         ]
         read_only_fields = ["status", "is_default"]

@@ -12,6 +12,7 @@ Actions = dict[str, Any]
 LIST: Actions = {"get": "list", "post": "create"}
 READ_LIST: Actions = {"get": "list"}
 DETAIL: Actions = {"get": "retrieve"}
+CHANGE: Actions = {**DETAIL, "put": "update", "patch": "update", "delete": "destroy"}
 
 
 def resource(name: str, view: type[TenantViewSet], actions: Actions) -> list[URLPattern]:

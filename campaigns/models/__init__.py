@@ -1,21 +1,26 @@
 """What is stored, one concept per module."""
 
+from campaigns.models.algorithm_model import AlgorithmModel
 from campaigns.models.campaign import Campaign
 from campaigns.models.channel import Channel, Placement
 from campaigns.models.contact import Contact
 from campaigns.models.creative import Creative
 from campaigns.models.flow import Flow, FlowVersion
+from campaigns.models.idempotent_request import IdempotentRequest
 from campaigns.models.interaction import Interaction
 from campaigns.models.offer import Category, Offer, SubCategory
 from campaigns.models.policy import ContactPolicy
+from campaigns.models.ranking_profile import RankingProfile
 from campaigns.models.recommendation import Recommendation
 from campaigns.models.rule import QualificationRule
 from campaigns.models.run import CampaignRun, RunChunk, RunEvent, RunFile
 from campaigns.models.schema import Schema
 from campaigns.models.segment import Segment
 from campaigns.models.status import Status
+from campaigns.models.volume_constraint import VolumeConstraint
 
 __all__ = [
+    "AlgorithmModel",
     "Campaign",
     "CampaignRun",
     "Category",
@@ -25,10 +30,12 @@ __all__ = [
     "Creative",
     "Flow",
     "FlowVersion",
+    "IdempotentRequest",
     "Interaction",
     "Offer",
     "Placement",
     "QualificationRule",
+    "RankingProfile",
     "Recommendation",
     "RunChunk",
     "RunEvent",
@@ -37,4 +44,5 @@ __all__ = [
     "Segment",
     "Status",
     "SubCategory",
+    "VolumeConstraint",
 ]

@@ -3,13 +3,13 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from campaigns.models.channel import Channel
+from campaigns.models.configured import Configured
 from campaigns.models.flow import Flow
 from campaigns.models.segment import Segment
 from campaigns.models.status import Status, status_known
-from kaireon.access.models import TenantScoped
+from kaireon.access.history import kept
 
 
 def default_file_columns() -> list[str]:
@@ -22,7 +22,7 @@ def natural_or_null(field: str, name: str) -> models.CheckConstraint:
     )
 
 
-class Campaign(TenantScoped):
+class Campaign(Configured):
     class ScheduleType(models.TextChoices):
         MANUAL = "manual"
         DAILY = "daily"
@@ -35,9 +35,12 @@ class Campaign(TenantScoped):
 
     class FileFormat(models.TextChoices):
         CSV = "csv", "CSV"
+        JSON = "json", "JSON"
+        PARQUET = "parquet", "Parquet"
 
     class Destination(models.TextChoices):
         DOWNLOAD = "download"
+        S3 = "s3", "S3"
 
     name = models.CharField(max_length=255)
     description = models.TextField(blank=True)
@@ -71,12 +74,12 @@ class Campaign(TenantScoped):
     file_destination = models.CharField(
         max_length=8, choices=Destination, default=Destination.DOWNLOAD
     )
+    #: s3://bucket/prefix, below one that the tenant may write to; empty for a download.
+    s3_path = models.CharField(max_length=1024, blank=True)
 
-    version = models.PositiveIntegerField(default=1, editable=False)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
+    history = kept(m2m_fields=[channels])
 
-    class Meta(TenantScoped.Meta):
+    class Meta(Configured.Meta):
         ordering = ("-created_at", "-id")
         constraints = (
             models.CheckConstraint(
@@ -117,11 +120,17 @@ class Campaign(TenantScoped):
                 name="campaign_allocation_known",
             ),
             models.CheckConstraint(
-                condition=Q(file_format__in=("csv",)), name="campaign_file_format_known"
+                condition=Q(file_format__in=("csv", "json", "parquet")),
+                name="campaign_file_format_known",
             ),
             models.CheckConstraint(
-                condition=Q(file_destination__in=("download",)),
+                condition=Q(file_destination__in=("download", "s3")),
                 name="campaign_file_destination_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(file_destination="download", s3_path="")
+                | (Q(file_destination="s3") & ~Q(s3_path="")),
+                name="campaign_s3_has_path",
             ),
             models.CheckConstraint(
                 condition=Q(file_columns__len__gte=1), name="campaign_file_columns_min_1"

@@ -2,15 +2,15 @@
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
+from campaigns.models.configured import Configured
 from campaigns.models.status import Status, status_known
-from kaireon.access.models import TenantScoped
+from kaireon.access.history import kept
 
 BATCH_DELIVERY_MODES = ("file", "integration", "manual")
 
 
-class Channel(TenantScoped):
+class Channel(Configured):
     """A way to reach a customer. A batch channel is delivered by file, integration or hand."""
 
     class DeliveryMode(models.TextChoices):
@@ -30,10 +30,10 @@ class Channel(TenantScoped):
         max_length=10, choices=ImpressionMode, default=ImpressionMode.EXPLICIT
     )
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
 
-    class Meta(TenantScoped.Meta):
+    history = kept()
+
+    class Meta(Configured.Meta):
         ordering = ("name",)
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="channel_name_once"),
@@ -56,7 +56,7 @@ class Channel(TenantScoped):
         return self.delivery_mode in BATCH_DELIVERY_MODES
 
 
-class Placement(TenantScoped):
+class Placement(Configured):
     """A slot of a channel that holds up to `max_slots` offers."""
 
     channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="placements")
@@ -67,7 +67,9 @@ class Placement(TenantScoped):
     max_slots = models.PositiveSmallIntegerField(default=1)
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
 
-    class Meta(TenantScoped.Meta):
+    history = kept()
+
+    class Meta(Configured.Meta):
         ordering = ("channel", "key")
         constraints = (
             models.UniqueConstraint(fields=("channel", "key"), name="placement_key_once"),

@@ -2,15 +2,15 @@
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from campaigns.models.channel import Channel, Placement
+from campaigns.models.configured import Configured
 from campaigns.models.offer import Offer
 from campaigns.models.status import Status, status_known
-from kaireon.access.models import TenantScoped
+from kaireon.access.history import kept
 
 
-class Creative(TenantScoped):
+class Creative(Configured):
     name = models.CharField(max_length=255)
     offer = models.ForeignKey(Offer, on_delete=models.CASCADE, related_name="creatives")
     channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="creatives")
@@ -24,10 +24,10 @@ class Creative(TenantScoped):
     ab_test_variant = models.CharField(max_length=50, blank=True)
     #: 0 to 100; share of the traffic among the variants of one offer and channel.
     weight = models.PositiveSmallIntegerField(default=100)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
 
-    class Meta(TenantScoped.Meta):
+    history = kept()
+
+    class Meta(Configured.Meta):
         ordering = ("name",)
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="creative_name_once"),

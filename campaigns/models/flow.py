@@ -4,11 +4,12 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from campaigns.models.configured import Configured
 from campaigns.models.status import Status, status_known
-from kaireon.access.models import TenantScoped
+from kaireon.access.history import kept
 
 
-class Flow(TenantScoped):
+class Flow(Configured):
     """The draft of a decision flow; only published versions are ever run."""
 
     key = models.SlugField(max_length=255)
@@ -17,11 +18,10 @@ class Flow(TenantScoped):
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
     draft_config = models.JSONField(default=dict, blank=True)
     is_default = models.BooleanField(default=False)
-    row_version = models.PositiveIntegerField(default=1, editable=False)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
 
-    class Meta(TenantScoped.Meta):
+    history = kept()
+
+    class Meta(Configured.Meta):
         ordering = ("name",)
         constraints = (
             models.UniqueConstraint(fields=("tenant", "key"), name="flow_key_once"),

@@ -2,13 +2,13 @@
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
+from campaigns.models.configured import Configured
 from campaigns.models.status import Status, status_known
-from kaireon.access.models import TenantScoped
+from kaireon.access.history import kept
 
 
-class Category(TenantScoped):
+class Category(Configured):
     name = models.CharField(max_length=255)
     description = models.TextField(blank=True)
     color = models.CharField(max_length=20, default="blue")
@@ -16,7 +16,9 @@ class Category(TenantScoped):
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
     ordinal = models.PositiveIntegerField(default=0)
 
-    class Meta(TenantScoped.Meta):
+    history = kept()
+
+    class Meta(Configured.Meta):
         ordering = ("ordinal", "name")
         verbose_name_plural = "categories"
         constraints = (
@@ -28,13 +30,15 @@ class Category(TenantScoped):
         return self.name
 
 
-class SubCategory(TenantScoped):
+class SubCategory(Configured):
     category = models.ForeignKey(Category, on_delete=models.PROTECT, related_name="sub_categories")
     name = models.CharField(max_length=255)
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
     ordinal = models.PositiveIntegerField(default=0)
 
-    class Meta(TenantScoped.Meta):
+    history = kept()
+
+    class Meta(Configured.Meta):
         ordering = ("category", "ordinal", "name")
         verbose_name_plural = "sub-categories"
         constraints = (
@@ -46,7 +50,7 @@ class SubCategory(TenantScoped):
         return f"{self.category} / {self.name}"
 
 
-class Offer(TenantScoped):
+class Offer(Configured):
     """Something a customer may be given; only active offers are candidates."""
 
     name = models.CharField(max_length=255)
@@ -70,11 +74,10 @@ class Offer(TenantScoped):
     product_type = models.CharField(max_length=100, blank=True)
     tags = models.JSONField(default=list, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
-    version = models.PositiveIntegerField(default=1, editable=False)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
 
-    class Meta(TenantScoped.Meta):
+    history = kept()
+
+    class Meta(Configured.Meta):
         ordering = ("name",)
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="offer_name_once"),

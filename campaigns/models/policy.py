@@ -2,13 +2,13 @@
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
+from campaigns.models.configured import Configured
 from campaigns.models.status import Status, status_known
-from kaireon.access.models import TenantScoped
+from kaireon.access.history import kept
 
 
-class ContactPolicy(TenantScoped):
+class ContactPolicy(Configured):
     class RuleType(models.TextChoices):
         FREQUENCY_CAP = "frequency_cap"
         COOLDOWN = "cooldown"
@@ -40,10 +40,10 @@ class ContactPolicy(TenantScoped):
     scope_key = models.BigIntegerField(null=True, blank=True)
     config = models.JSONField(default=dict)
     priority = models.IntegerField(default=50)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
 
-    class Meta(TenantScoped.Meta):
+    history = kept()
+
+    class Meta(Configured.Meta):
         ordering = ("-priority", "id")
         verbose_name_plural = "contact policies"
         constraints = (

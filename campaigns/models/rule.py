@@ -2,13 +2,13 @@
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
+from campaigns.models.configured import Configured
 from campaigns.models.status import Status, status_known
-from kaireon.access.models import TenantScoped
+from kaireon.access.history import kept
 
 
-class QualificationRule(TenantScoped):
+class QualificationRule(Configured):
     """A condition on the customer that every candidate in its scope must meet."""
 
     class RuleType(models.TextChoices):
@@ -49,10 +49,10 @@ class QualificationRule(TenantScoped):
     priority = models.IntegerField(default=50)
     stage = models.CharField(max_length=12, choices=Stage, default=Stage.ELIGIBILITY)
     on_missing = models.CharField(max_length=4, choices=OnMissing, default=OnMissing.FAIL)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
 
-    class Meta(TenantScoped.Meta):
+    history = kept()
+
+    class Meta(Configured.Meta):
         ordering = ("-priority", "id")
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="qualification_rule_name_once"),

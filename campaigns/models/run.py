@@ -5,6 +5,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from campaigns.models.campaign import Campaign
+from campaigns.models.flow import Flow
+from campaigns.models.segment import Segment
 from kaireon.access.models import TenantScoped
 
 
@@ -40,6 +42,10 @@ class CampaignRun(TenantScoped):
     waits_for = models.CharField(max_length=100, blank=True)
     error = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
+
+    #: Given to execute-inline instead of the campaign's own, for this run alone.
+    flow = models.ForeignKey(Flow, on_delete=models.SET_NULL, null=True, related_name="+")
+    segment = models.ForeignKey(Segment, on_delete=models.SET_NULL, null=True, related_name="+")
 
     scheduled_for = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())

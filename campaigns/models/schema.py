@@ -2,12 +2,12 @@
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
-from kaireon.access.models import TenantScoped
+from campaigns.models.configured import Configured
+from kaireon.access.history import kept
 
 
-class Schema(TenantScoped):
+class Schema(Configured):
     """A registered relation of PostgreSQL with a key column."""
 
     class Origin(models.TextChoices):
@@ -28,10 +28,10 @@ class Schema(TenantScoped):
     #: Column names and PostgreSQL types in table order: [{"name", "type", "kind"}].
     columns = models.JSONField(default=list)
     row_count = models.BigIntegerField(null=True)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
 
-    class Meta(TenantScoped.Meta):
+    history = kept()
+
+    class Meta(Configured.Meta):
         ordering = ("name",)
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="schema_name_once"),

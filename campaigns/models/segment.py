@@ -2,14 +2,14 @@
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
+from campaigns.models.configured import Configured
 from campaigns.models.schema import Schema
 from campaigns.models.status import Status, status_known
-from kaireon.access.models import TenantScoped
+from kaireon.access.history import kept
 
 
-class Segment(TenantScoped):
+class Segment(Configured):
     """Base schema + joins + filters, compiled to the view `segments.<view_name>`."""
 
     name = models.CharField(max_length=255)
@@ -21,10 +21,10 @@ class Segment(TenantScoped):
     view_name = models.CharField(max_length=16, unique=True, editable=False)
     customer_count = models.BigIntegerField(null=True, editable=False)
     last_refreshed_at = models.DateTimeField(null=True, editable=False)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
 
-    class Meta(TenantScoped.Meta):
+    history = kept()
+
+    class Meta(Configured.Meta):
         ordering = ("name",)
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="segment_name_once"),

@@ -56,8 +56,8 @@ def save_draft(flow: Flow, config: Mapping[str, Any]) -> Flow:
     with transaction.atomic():
         _lock(flow)
         flow.draft_config = dict(config)
-        flow.row_version += 1
-        flow.save(update_fields=["draft_config", "row_version", "updated_at"])
+        flow.version += 1
+        flow.save(update_fields=["draft_config", "version", "updated_at"])
     return flow
 
 

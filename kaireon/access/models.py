@@ -6,11 +6,13 @@ import secrets
 from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from kaireon import ids
+from kaireon.access.history import kept
 
 
 class Role(models.TextChoices):
@@ -35,9 +37,13 @@ class Tenant(models.Model):
     slug = models.SlugField(max_length=63, unique=True)
     name = models.CharField(max_length=255)
     timezone = models.CharField(max_length=63, default="UTC")
+    #: What campaigns may write to, as "bucket" or "bucket/prefix"; nothing means no S3 at all.
+    s3_locations = ArrayField(models.CharField(max_length=255), default=list, blank=True)
     # Mixed into every customer hash. Changing it would change tie-breaks and holdouts of all runs.
     salt = models.CharField(max_length=32, default=new_salt, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    history = kept(excluded_fields=["salt"])
 
     class Meta:
         ordering = ("slug",)
@@ -91,6 +97,8 @@ class Membership(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=10, choices=Role, default=Role.VIEWER)
 
+    history = kept()
+
     class Meta:
         ordering = ("tenant", "user")
         constraints = (
@@ -119,6 +127,8 @@ class ApiKey(TenantScoped):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, editable=False)
+
+    history = kept(excluded_fields=["secret_hash", "last_used_at"])
 
     class Meta(TenantScoped.Meta):
         ordering = ("tenant", "name", "id")

@@ -1,0 +1,41 @@
+"""A limit of requests per minute for every API key and every signed-in user."""
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+from rest_framework.request import Request
+from rest_framework.throttling import SimpleRateThrottle
+
+from kaireon.access.authentication import Access
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
+
+logger = logging.getLogger(__name__)
+
+
+class CallerThrottle(SimpleRateThrottle):
+    """Counts in the cache, so per server without Redis; a cache that fails lets requests pass."""
+
+    scope = "caller"
+
+    def get_cache_key(self, request: Request, view: "APIView") -> str | None:
+        access = request.auth
+        if not isinstance(access, Access):
+            return None
+        return (
+            f"rate-{access.api_key.public_part}" if access.api_key else f"rate-u{request.user.pk}"
+        )
+
+    def allow_request(self, request: Request, view: "APIView") -> bool:
+        try:
+            return super().allow_request(request, view)
+        except RedisError:
+            logger.warning("requests are not counted: the cache does not answer", exc_info=True)
+            return True
+
+    def wait(self) -> float | None:
+        seconds = super().wait()
+        return None if seconds is None else math.ceil(seconds)
