@@ -4,7 +4,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from campaigns.api import resource_views, views
+from campaigns.api import audiences, catalog, flows, rules, views
 from campaigns.api.viewsets import TenantViewSet
 
 Actions = dict[str, Any]
@@ -26,7 +26,7 @@ history = views.HistoryViewSet.as_view({"get": "list", "post": "trigger"})
 run_detail = views.CampaignRunViewSet.as_view(DETAIL)
 only_file = views.RunFileViewSet.as_view({"get": "only_file"})
 download = views.RunFileViewSet.as_view({"get": "download"})
-publish = resource_views.FlowViewSet.as_view({"post": "publish"})
+publish = flows.FlowViewSet.as_view({"post": "publish"})
 
 urlpatterns = [
     path("runs", views.CampaignViewSet.as_view(LIST)),
@@ -36,12 +36,12 @@ urlpatterns = [
     path("campaign-runs/<str:id>/file", only_file),
     path("campaign-runs/<str:id>/files/<str:file>/download", download, name="run-file-download"),
     path("decision-flows/publish", publish),
-    *resource("schemas", resource_views.SchemaViewSet, READ_LIST),
-    *resource("segments", resource_views.SegmentViewSet, LIST),
-    *resource("decision-flows", resource_views.FlowViewSet, LIST),
-    *resource("categories", resource_views.CategoryViewSet, LIST),
-    *resource("offers", resource_views.OfferViewSet, LIST),
-    *resource("channels", resource_views.ChannelViewSet, LIST),
-    *resource("creatives", resource_views.CreativeViewSet, LIST),
-    *resource("qualification-rules", resource_views.RuleViewSet, LIST),
+    *resource("schemas", audiences.SchemaViewSet, READ_LIST),
+    *resource("segments", audiences.SegmentViewSet, LIST),
+    *resource("decision-flows", flows.FlowViewSet, LIST),
+    *resource("categories", catalog.CategoryViewSet, LIST),
+    *resource("offers", catalog.OfferViewSet, LIST),
+    *resource("channels", catalog.ChannelViewSet, LIST),
+    *resource("creatives", catalog.CreativeViewSet, LIST),
+    *resource("qualification-rules", rules.RuleViewSet, LIST),
 ]

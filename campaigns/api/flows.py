@@ -1,4 +1,4 @@
-"""The endpoints of what a campaign refers to: thin, one pattern."""
+"""Decision flows: drafts, what is wrong with them, and their published versions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,70 +9,53 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from campaigns.api import resources
+from campaigns.api import fields
+from campaigns.api.camel import CamelModelSerializer, StrictSerializer
 from campaigns.api.viewsets import ResourceViewSet, find_row, read_body
-from campaigns.models import (
-    Category,
-    Channel,
-    Creative,
-    Flow,
-    FlowVersion,
-    Offer,
-    QualificationRule,
-    Schema,
-    Segment,
-)
+from campaigns.models import Flow, FlowVersion
 from campaigns.services.flows import create_flow, publish_flow
-from campaigns.services.rules import create_rule
-from campaigns.services.segments import create_segment
 from executor.errors import Rejected
 
 
-class SchemaViewSet(ResourceViewSet):
-    model = Schema
-    serializer_class = resources.SchemaSerializer
+class Version(CamelModelSerializer[FlowVersion]):
+    class Meta:
+        model = FlowVersion
+        fields = ["version", "published_at", "notes"]
 
 
-class CategoryViewSet(ResourceViewSet):
-    model = Category
-    serializer_class = resources.CategorySerializer
+class FlowSerializer(CamelModelSerializer[Flow]):
+    id = fields.OwnId()
+    key = fields.Key(max_length=255)
+    draftConfig = fields.JsonObject(source="draft_config", required=False)
+    rowVersion = fields.Integer(source="version", read_only=True)
+    publishedVersions = Version(source="versions", many=True, read_only=True)
+
+    class Meta:
+        model = Flow
+        fields = [
+            "id",
+            "key",
+            "name",
+            "description",
+            "status",
+            "draftConfig",
+            "publishedVersions",
+            "is_default",
+            "rowVersion",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = ["status", "is_default"]
 
 
-class OfferViewSet(ResourceViewSet):
-    model = Offer
-    serializer_class = resources.OfferSerializer
-
-
-class ChannelViewSet(ResourceViewSet):
-    model = Channel
-    serializer_class = resources.ChannelSerializer
-
-
-class CreativeViewSet(ResourceViewSet):
-    model = Creative
-    serializer_class = resources.CreativeSerializer
-
-
-class RuleViewSet(ResourceViewSet):
-    model = QualificationRule
-    serializer_class = resources.RuleSerializer
-
-    def perform_create(self, serializer: BaseSerializer[Model]) -> None:
-        serializer.instance = create_rule(self.tenant, serializer.validated_data)
-
-
-class SegmentViewSet(ResourceViewSet):
-    model = Segment
-    serializer_class = resources.SegmentSerializer
-
-    def perform_create(self, serializer: BaseSerializer[Model]) -> None:
-        values = {"filters": [], **serializer.validated_data}
-        serializer.instance = create_segment(self.tenant, **values)
+class Publish(StrictSerializer):
+    id = fields.Text()
+    notes = fields.Text(required=False, allow_blank=True)
 
 
 class FlowViewSet(ResourceViewSet):
     model = Flow
-    serializer_class = resources.FlowSerializer
+    serializer_class = FlowSerializer
 
     def get_queryset(self) -> QuerySet[Any]:
         versions = FlowVersion.objects.order_by("-version").defer("config")
@@ -85,7 +68,7 @@ class FlowViewSet(ResourceViewSet):
             serializer.instance = create_flow(self.tenant, config=config, **values)
 
     def publish(self, request: Request) -> Response:
-        body = read_body(resources.Publish, request)
+        body = read_body(Publish, request)
         flow = find_row(self.get_queryset(), body["id"])
         with faults_in_draft():
             publish_flow(flow, notes=body.get("notes", ""))
