@@ -11,7 +11,7 @@ MANAGE := $(BIN)/python manage.py
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 
-.PHONY: help demo test browser-test serve bench lint format shell lock clean
+.PHONY: help demo test browser-test serve bench lint format shell openapi lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -49,6 +49,9 @@ format: $(DEV) ## Rewrite the code in the project's style
 
 shell: $(RUNTIME) ## Open a Python shell with the project loaded
 	@$(MANAGE) shell
+
+openapi: $(DEV) ## Write the API's description anew from the code
+	@$(MANAGE) spectacular --format openapi-json --validate --fail-on-warn --file campaigns/api/openapi.json
 
 # Pins stay as they are unless pyproject.toml rules them out; UPGRADE=--upgrade renews them all.
 compile = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \

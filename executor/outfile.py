@@ -1,15 +1,15 @@
-"""Winners -> the file a marketer downloads: a part per chunk, joined in chunk order."""
+"""Winners -> the file a marketer gets: a part per chunk, joined in chunk order."""
 
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
 from executor.allocation import Winners
+from executor.fileformat import FORMATS
 from executor.flow.plan import Candidate, Plan
 from executor.results import ResultRows
 from executor.spec import RunSpec
-from executor.storage import Storage
+from executor.storage import Storage, Written
 from kaireon import ids
 
 
@@ -38,18 +38,22 @@ RUN_COLUMNS: Mapping[str, Callable[[RunSpec], str]] = {
     "campaign": lambda spec: spec.campaign_name,
 }
 FILE_COLUMNS = ("customer_id", "rank", "score", *CANDIDATE_COLUMNS, *RUN_COLUMNS)
+#: What is a number; all else is text.
+NUMBERS: Mapping[str, pl.DataType] = {"rank": pl.Int16(), "score": pl.Float64()}
 
 
 def part(spec: RunSpec, plan: Plan, rows: ResultRows, winners: Winners) -> bytes:
-    """The lines of one chunk, without header."""
+    """The lines of one chunk, ready to be joined with those of the others."""
     per_winner = {"customer_id": rows.keys, "rank": rows.ranks, "score": rows.scores}
     columns = {
         name: per_winner[name] if name in per_winner else _looked_up(name, spec, plan, winners)
         for name in spec.file.columns
     }
-    buffer = io.BytesIO()
-    pl.DataFrame(columns).write_csv(buffer, include_header=False, line_terminator="\r\n")
-    return buffer.getvalue()
+    return FORMATS[spec.file.format].encode(pl.DataFrame(columns, schema=_schema(spec)))
+
+
+def _schema(spec: RunSpec) -> pl.Schema:
+    return pl.Schema({name: NUMBERS.get(name, pl.String()) for name in spec.file.columns})
 
 
 def _looked_up(name: str, spec: RunSpec, plan: Plan, winners: Winners) -> pl.Series:
@@ -60,11 +64,16 @@ def _looked_up(name: str, spec: RunSpec, plan: Plan, winners: Winners) -> pl.Ser
     return texts.gather(winners.candidate)
 
 
-def joined(spec: RunSpec, storage: Storage, part_keys: Sequence[str]) -> Iterator[bytes]:
-    """The whole file: a header, then the parts as they are."""
-    yield (",".join(spec.file.columns) + "\r\n").encode()
-    for key in part_keys:
-        yield from storage.stream(key)
+def write(spec: RunSpec, storage: Storage, key: str, part_keys: Sequence[str]) -> Written:
+    """Join the parts into the whole file, an object of its own."""
+    parts = (storage.stream(part_key) for part_key in part_keys)
+    with storage.create(key) as out:
+        FORMATS[spec.file.format].join(_schema(spec), parts, out)
+    return out.written
+
+
+def file_name(spec: RunSpec, run_number: int) -> str:
+    return f"{file_stem(spec)}-run-{run_number}.{spec.file.format}"
 
 
 def file_stem(spec: RunSpec) -> str:

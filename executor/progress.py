@@ -55,7 +55,7 @@ SET status = CASE status WHEN 'cancelling' THEN status ELSE 'running' END,
 WHERE id = %(run)s
   AND (status = 'pending' OR (status IN ('running', 'cancelling')
        AND (lease_until IS NULL OR lease_until < now())))
-RETURNING fencing_token
+RETURNING fencing_token, status
 """
 
 BEAT = """
@@ -65,13 +65,21 @@ WHERE id = %(run)s AND fencing_token = %(token)s AND status IN ('running', 'canc
 RETURNING status
 """
 
+CANCELLING = """
+SELECT 1 FROM campaigns_campaignrun
+WHERE id = %(run)s AND fencing_token = %(token)s AND status = 'cancelling'
+"""
+
 
 def claim(run_key: int, watch: Watch = silent) -> "Lease | None":
     """Take a pending or abandoned run by compare-and-set; None if somebody else has it."""
     with connection.cursor() as cursor:
         cursor.execute(CLAIM, {"run": run_key, "lease": settings.KAIREON_LEASE_SECONDS})
         row = cursor.fetchone()
-    return Lease(run_key, row[0], watch) if row else None
+    lease = Lease(run_key, row[0], watch) if row else None
+    if lease and row[1] == "cancelling":
+        lease._cancelled.set()  # not only at the first heartbeat: a small run ends before it
+    return lease
 
 
 @dataclass(slots=True)
@@ -132,8 +140,10 @@ class Lease:
         self.watch(Progress(self.phase, customers, self.total))
 
     def lose(self) -> None:
-        """Stop working: a write under our token was refused."""
-        self._lost.set()
+        """Stop working: a write was refused, as the run is cancelled or somebody else's by now."""
+        with psycopg.connect(dsn(), autocommit=True) as own:
+            found = own.execute(CANCELLING, {"run": self.run_key, "token": self.token}).fetchone()
+        (self._cancelled if found else self._lost).set()
         self.check()
 
     def event(self, kind: str, message: str = "", **data: Any) -> None:

@@ -23,6 +23,7 @@ from campaigns.models import (
     Status,
 )
 from campaigns.models.channel import BATCH_DELIVERY_MODES
+from executor import s3
 from executor.allocation import Caps
 from executor.errors import Rejected
 from executor.flow.catalog import Catalog, ChannelFacts, CreativeFacts, OfferFacts, RuleFacts
@@ -36,6 +37,12 @@ VIEW_SCHEMA = "segments"
 class FileSpec:
     format: str
     columns: tuple[str, ...]
+    #: s3://bucket/folder that gets a copy of the file, or nothing.
+    s3_path: str = ""
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "FileSpec":
+        return cls(**{**data, "columns": tuple(data["columns"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class RunSpec:
         data["kinds"] = {name: str(kind) for name, kind in self.kinds.items()}
         data["catalog"] = self.catalog.to_json()
         data["caps"] = asdict(self.caps)
-        data["file"] = {"format": self.file.format, "columns": list(self.file.columns)}
+        data["file"] = asdict(self.file) | {"columns": list(self.file.columns)}
         return data
 
     @classmethod
@@ -78,7 +85,7 @@ class RunSpec:
                 "kinds": {name: Kind(kind) for name, kind in data["kinds"].items()},
                 "catalog": Catalog.from_json(data["catalog"]),
                 "caps": Caps(**data["caps"]),
-                "file": FileSpec(data["file"]["format"], tuple(data["file"]["columns"])),
+                "file": FileSpec.from_json(data["file"]),
             }
         )
 
@@ -86,10 +93,10 @@ class RunSpec:
 def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
     """Read everything the run needs. Raises Rejected for what cannot be run, naming it."""
     campaign = run.campaign
-    version = campaign.flow.published
+    flow, segment = run.flow or campaign.flow, run.segment or campaign.segment
+    version = flow.published
     if version is None:
-        raise Rejected(("decisionFlowId", f'the flow "{campaign.flow}" has no published version'))
-    schema = campaign.segment.base_schema
+        raise Rejected(("decisionFlowId", f'the flow "{flow}" has no published version'))
     return RunSpec(
         run_id=run.public_id,
         campaign_id=campaign.public_id,
@@ -97,10 +104,10 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
         salt=run.tenant.salt,
         seed=campaign.pk,
         now=now.isoformat(),
-        view=campaign.segment.view_name,
-        key_column=schema.key_column,
-        kinds=segment_kinds(campaign.segment),
-        flow_key=campaign.flow.key,
+        view=segment.view_name,
+        key_column=segment.base_schema.key_column,
+        kinds=segment_kinds(segment),
+        flow_key=flow.key,
         flow_version=version.version,
         flow=version.config,
         catalog=load_catalog(run.tenant, channel_keys(campaign)),
@@ -110,9 +117,17 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
             per_channel=campaign.max_per_channel,
         ),
         allocation=campaign.allocation,
-        file=FileSpec(campaign.file_format, tuple(campaign.file_columns)),
+        file=file_spec(campaign, run.tenant),
         chunk_rows=settings.KAIREON_CHUNK_ROWS,
     )
+
+
+def file_spec(campaign: Campaign, tenant: Tenant) -> FileSpec:
+    """Raises Rejected if the tenant may no longer write to where the campaign wants its file."""
+    fault = s3.find_fault(campaign.s3_path, tenant.s3_locations) if campaign.s3_path else None
+    if fault:
+        raise Rejected(("fileConfig.s3Path", fault))
+    return FileSpec(campaign.file_format, tuple(campaign.file_columns), campaign.s3_path)
 
 
 def segment_kinds(segment: Segment) -> dict[str, Kind]:

@@ -47,11 +47,12 @@ def prepare(lease: Lease) -> Job:
 
 def freeze_customers(job: Job) -> None:
     """Read the segment once, unless an earlier attempt has; decide what there is time for."""
-    run = CampaignRun.unscoped.only("audience_count").get(pk=job.lease.run_key)
+    runs = CampaignRun.unscoped.select_related("segment", "campaign__segment")
+    run = runs.defer("spec").get(pk=job.lease.run_key)
     if run.audience_count is not None:
         return
-    expected = CampaignRun.unscoped.values_list("campaign__segment__customer_count", flat=True)
-    with job.stage("freeze", expected.get(pk=job.lease.run_key) or 0):
+    expected = (run.segment or run.campaign.segment).customer_count
+    with job.stage("freeze", expected or 0):
         with DecideAhead(job) as ahead:
             frozen = freeze(
                 job.spec,

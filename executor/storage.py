@@ -3,15 +3,31 @@
 A key is visible only through the database row that names it, so a leftover object is harmless.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from django.conf import settings
 from obstore.store import LocalStore, ObjectStore, from_url
+
+if TYPE_CHECKING:
+    from obstore import WritableFile
+
+#: How files of each format are announced, on HTTP and on S3.
+CONTENT_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+#: Bytes of a part of a copy, and how many may be on their way: what a copy takes of the memory.
+PART_BYTES, PARTS_AT_ONCE = 8 << 20, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +36,26 @@ class Written:
 
     size_bytes: int
     sha256: str
+
+
+class Output:
+    """An object while it is written: hashes and counts what passes."""
+
+    def __init__(self, writer: "WritableFile") -> None:
+        self._writer, self._digest, self._size = writer, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self._writer.write(data)
+        self._digest.update(data)
+        self._size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is complete before the end."""
+
+    @property
+    def written(self) -> Written:
+        return Written(self._size, self._digest.hexdigest())
 
 
 class Storage:
@@ -47,15 +83,28 @@ class Storage:
         for piece in obstore.get(self._store, key).stream(min_chunk_size=1 << 20):
             yield bytes(piece)
 
-    def write(self, key: str, pieces: Iterable[bytes]) -> Written:
-        """Write the pieces one after the other as one object."""
-        digest, size = hashlib.sha256(), 0
+    @contextmanager
+    def create(self, key: str) -> Iterator[Output]:
+        """Write one object piece by piece."""
         with obstore.open_writer(self._store, key) as writer:
-            for piece in pieces:
-                writer.write(piece)
-                digest.update(piece)
-                size += len(piece)
-        return Written(size, digest.hexdigest())
+            yield Output(writer)
+
+    def copy(self, key: str, target: ObjectStore, target_key: str, content_type: str) -> None:
+        """Copy the object to another store, where it appears when it is whole, or not at all."""
+
+        async def transfer() -> None:
+            source = await obstore.get_async(self._store, key)
+            await obstore.put_async(
+                target,
+                target_key,
+                source.stream(min_chunk_size=1 << 20),
+                attributes={"Content-Type": content_type},
+                use_multipart=True,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+
+        asyncio.run(transfer())
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete what exists of the keys."""
@@ -64,6 +113,11 @@ class Storage:
                 obstore.delete(self._store, key)
             except FileNotFoundError:
                 continue
+
+    def delete_under(self, folder: str) -> None:
+        """Delete every object whose key begins with the path `folder`."""
+        for listed in obstore.list(self._store, prefix=folder):
+            self.delete(each["path"] for each in listed)
 
 
 def open_storage() -> Storage:

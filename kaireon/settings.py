@@ -84,6 +84,8 @@ KAIREON_SOURCE_SCHEMAS = env.list("KAIREON_SOURCE_SCHEMAS", default=["public"])
 KAIREON_CHUNK_ROWS = env.int("KAIREON_CHUNK_ROWS", 98_304)
 KAIREON_LEASE_SECONDS = env.int("KAIREON_LEASE_SECONDS", 12)
 KAIREON_REQUESTS_PER_MINUTE = env.int("KAIREON_REQUESTS_PER_MINUTE", 2000)
+if KAIREON_REQUESTS_PER_MINUTE < 1:
+    raise ImproperlyConfigured("KAIREON_REQUESTS_PER_MINUTE must be 1 or more, such as 2000.")
 KAIREON_INLINE_FALLBACK = env.bool("INLINE_FALLBACK", True)
 if KAIREON_CHUNK_ROWS < 1024 or KAIREON_CHUNK_ROWS % 1024:
     raise ImproperlyConfigured("KAIREON_CHUNK_ROWS must be a multiple of 1024, such as 98304.")
@@ -109,6 +111,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "kaireon.encoding.utf8",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -179,12 +182,38 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_THROTTLE_CLASSES": ["kaireon.access.throttle.CallerThrottle"],
     "DEFAULT_THROTTLE_RATES": {"caller": f"{KAIREON_REQUESTS_PER_MINUTE}/min"},
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "campaigns.api.openapi.ApiSchema",
     "EXCEPTION_HANDLER": "campaigns.api.errors.handle",
     "UNAUTHENTICATED_USER": None,
 }
 
-SPECTACULAR_SETTINGS = {"ENABLE_DJANGO_DEPLOY_CHECK": False}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "kaireon",
+    "DESCRIPTION": "Batch next-best-action campaigns: which offer for whom, when, and how often.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "LICENSE": {"name": "Apache-2.0"},
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "ContactPolicyScopeEnum": "campaigns.models.policy.ContactPolicy.Scope",
+        "ContactPolicyTypeEnum": "campaigns.models.policy.ContactPolicy.RuleType",
+        "EntityTypeEnum": "campaigns.models.schema.Schema.EntityType",
+        "QualificationRuleScopeEnum": "campaigns.models.rule.QualificationRule.Scope",
+        "QualificationRuleTypeEnum": "campaigns.models.rule.QualificationRule.RuleType",
+        "StatusEnum": "campaigns.models.status.Status",
+        "VolumeConstraintScopeEnum": "campaigns.models.volume_constraint.VolumeConstraint.Scope",
+        "RunStatusEnum": "campaigns.models.run.CampaignRun.Status",
+    },
+    "DEFAULT_QUERY_MANAGER": "_default_manager",
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,  # a test checks the description, and that it is current
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "campaigns.api.openapi.close_requests",
+        "campaigns.api.openapi.add_failures",
+    ],
+}
 
 # Only the broker address is configurable: results live in PostgreSQL, so there is no backend.
 CELERY_BROKER_URL = REDIS_URL or None

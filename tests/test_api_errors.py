@@ -148,6 +148,13 @@ def test_wrong_texts(client: APIClient, value: object) -> None:
     assert list(error(response)["fields"]) == ["name"]
 
 
+def test_a_text_is_as_long_as_it_was_sent(client: APIClient) -> None:
+    body = {"name": "x" + 255 * " ", "icon": 51 * " "}
+    response = client.post(CATEGORIES, body, format="json")
+    assert list(error(response)["fields"]) == ["name", "icon"]
+    assert not Category.unscoped.exists()
+
+
 def test_one_fault_is_the_message(client: APIClient) -> None:
     response = client.post(CATEGORIES, {"name": 1}, format="json")
     assert error(response) == {
@@ -221,3 +228,12 @@ def test_nothing_was_made_by_all_these_refusals(client: APIClient) -> None:
     send(client, b"[]")
     client.post(RUNS, {"decisionFlowId": 1}, format="json")
     assert not Campaign.unscoped.exists()
+
+
+@pytest.mark.parametrize("charset", ["hex", "rot13", "utf-16", "latin-1", "nonsense"])
+def test_a_claimed_charset_is_not_believed(client: APIClient, charset: str) -> None:
+    kind = f"application/json; charset={charset}"
+    found = client.get("/api/v1/offers?search=%C3%BC", CONTENT_TYPE=kind)
+    assert found.status_code == 200
+    made = client.post("/api/v1/categories", '{"name": "ü"}'.encode(), content_type=kind)
+    assert (made.status_code, made.json()["name"]) == (201, "ü")

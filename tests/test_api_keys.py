@@ -163,6 +163,36 @@ def test_key_stands_before_session_and_ignores_the_tenant_header(tenant: Tenant)
     assert client.get(URL, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("wanted", ["", "nonsense", "ten_", "ten_Uk1pLm4z", "a\0b", "é"])
+def test_tenant_header_that_names_no_tenant_is_403(tenant: Tenant, wanted: str) -> None:
+    client = session_client(MembershipFactory(tenant=tenant, role="admin").user)
+    response = client.get(URL, headers={"x-tenant-id": wanted})
+    assert response.status_code == 403
+    assert error(response)["code"] == "forbidden"
+
+
+def test_tenant_header_may_name_the_only_tenant(tenant: Tenant) -> None:
+    client = session_client(MembershipFactory(tenant=tenant, role="viewer").user)
+    for wanted in (tenant.slug, f"ten_{ten_code(tenant)}"):
+        assert client.get(URL, headers={"x-tenant-id": wanted}).status_code == 200
+
+
+def test_session_of_a_user_who_was_shut_out_is_401(tenant: Tenant) -> None:
+    user = MembershipFactory(tenant=tenant, role="admin").user
+    client = session_client(user)
+    user.is_active = False
+    user.save()
+    assert client.get(URL).status_code == 401
+
+
+def test_a_key_needs_no_csrf_token(tenant: Tenant) -> None:
+    client = session_client(
+        MembershipFactory(tenant=tenant, role="editor").user, enforce_csrf_checks=True
+    )
+    headers = {"x-api-key": api_key(tenant, "editor")}
+    assert client.post(URL, {}, format="json", headers=headers).status_code == 400
+
+
 def make_key(*arguments: str) -> tuple[str, str]:
     out, err = StringIO(), StringIO()
     call_command("create_api_key", *arguments, stdout=out, stderr=err)

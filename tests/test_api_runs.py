@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
-from campaigns.models import Campaign, CampaignRun, FlowVersion, RunEvent, RunFile
+from campaigns.models import Campaign, CampaignRun, RunEvent
 from campaigns.services.progress import Progress, measure_progress
 from executor.storage import open_storage
 from kaireon.access.models import Tenant
@@ -24,13 +24,7 @@ def client(tenant: Tenant) -> APIClient:
 
 @pytest.fixture
 def campaign(tenant: Tenant) -> Campaign:
-    """A campaign that may run."""
-    campaign = factories.CampaignFactory(tenant=tenant, flow__status="active")
-    FlowVersion.objects.create(flow=campaign.flow, version=1, config={})
-    with connection.cursor() as cursor:
-        view = campaign.segment.view_name
-        cursor.execute(f"CREATE VIEW segments.{view} AS SELECT 1 AS customer_id")
-    return campaign
+    return factories.runnable_campaign(tenant)
 
 
 @pytest.fixture
@@ -56,37 +50,10 @@ def finished(campaign: Campaign) -> CampaignRun:
             "caps": [{"cap": "maxPerOffer", "offerId": "off_UkLWZg9D", "channelId": None}],
         },
     )
-    recommend(run, [("c1", 1, offer.pk, channel.pk, 0.5), ("c2", 1, offer.pk, channel.pk, 0.25)])
-    return run
-
-
-def recommend(run: CampaignRun, rows: list[tuple[str, int, int, int, float]]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TABLE campaigns_recommendation_r{run.pk}"
-            f" PARTITION OF campaigns_recommendation FOR VALUES IN ({run.pk})"
-        )
-        cursor.executemany(
-            "INSERT INTO campaigns_recommendation"
-            " (run_id, customer_key, rank, offer_id, channel_id, score, chunk)"
-            f" VALUES ({run.pk}, %s, %s, %s, %s, %s, 0)",
-            rows,
-        )
-
-
-def add_file(run: CampaignRun, data: bytes, name: str = "weekly-run-1.csv") -> RunFile:
-    key = f"runs/{run.pk}/1/{name}"
-    written = open_storage().put(key, data)
-    return RunFile.unscoped.create(
-        tenant=run.tenant,
-        run=run,
-        name=name,
-        format="csv",
-        storage_key=key,
-        size_bytes=written.size_bytes,
-        row_count=max(data.count(b"\n") - 1, 0),
-        sha256=written.sha256,
+    factories.recommend(
+        run, [("c1", 1, offer.pk, channel.pk, 0.5), ("c2", 1, offer.pk, channel.pk, 0.25)]
     )
+    return run
 
 
 def test_trigger_answers_the_documented_shape(client: APIClient, campaign: Campaign) -> None:
@@ -141,7 +108,7 @@ def test_history_is_newest_first_and_ends_at_50(client: APIClient, campaign: Cam
 
 
 def test_run_of_the_history(client: APIClient, campaign: Campaign, finished: CampaignRun) -> None:
-    file = add_file(finished, b"customer_id\r\nc1\r\nc2\r\n")
+    file = factories.add_file(finished, b"customer_id\r\nc1\r\nc2\r\n")
     (row,) = client.get(f"{URL}/{campaign.public_id}/campaign-runs").json()["runs"]
     assert row.pop("summary")["audience"] == 10
     (shown,) = row.pop("files")
@@ -149,7 +116,7 @@ def test_run_of_the_history(client: APIClient, campaign: Campaign, finished: Cam
     assert shown.pop("createdAt")
     assert shown == {
         "id": file.public_id,
-        "name": "weekly-run-1.csv",
+        "name": "run-1.csv",
         "format": "csv",
         "sizeBytes": 21,
         "rowCount": 2,
@@ -163,6 +130,8 @@ def test_run_of_the_history(client: APIClient, campaign: Campaign, finished: Cam
         "runNumber": 1,
         "triggeredBy": "manual",
         "status": "completed",
+        "decisionFlowId": None,
+        "segmentId": None,
         "phase": "done",
         "waitsFor": None,
         "error": None,
@@ -223,6 +192,9 @@ def test_campaign_detail(client: APIClient, campaign: Campaign, finished: Campai
         "score": 0.5,
     }
     assert [row["customerId"] for row in found["recommendations"]] == ["c1", "c2"]
+    assert found["resultsUrl"] == f"/api/v1/campaign-runs/{finished.public_id}/results"
+    results = client.get(found["resultsUrl"]).json()["data"]
+    assert [row["customerId"] for row in results] == ["c1", "c2"]
 
 
 def test_campaign_detail_shows_100_results_of_the_latest_finished_run(
@@ -231,7 +203,7 @@ def test_campaign_detail_shows_100_results_of_the_latest_finished_run(
     later = factories.RunFactory(
         campaign=campaign, run_number=2, status="completed", completed_at=START, summary={}
     )
-    recommend(later, [(f"k{n:03}", 1, 999_999, 999_999, 1.0) for n in range(101, 0, -1)])
+    factories.recommend(later, [(f"k{n:03}", 1, 999_999, 999_999, 1.0) for n in range(101, 0, -1)])
     shown = client.get(f"{URL}/{campaign.public_id}").json()["recommendations"]
     assert [row["customerId"] for row in shown] == [f"k{n:03}" for n in range(1, 101)]
     assert (shown[0]["offerName"], shown[0]["channel"]) == (None, None)
@@ -241,7 +213,7 @@ def test_campaign_without_finished_run_has_no_results(
     client: APIClient, campaign: Campaign
 ) -> None:
     found = client.get(f"{URL}/{campaign.public_id}").json()
-    assert (found["runs"], found["recommendations"]) == ([], [])
+    assert (found["runs"], found["recommendations"], found["resultsUrl"]) == ([], [], None)
 
 
 @pytest.mark.parametrize("count", [1, 9])
@@ -249,13 +221,36 @@ def test_detail_takes_the_same_queries_for_any_number_of_runs(
     client: APIClient, campaign: Campaign, finished, django_assert_max_num_queries, count: int
 ) -> None:
     for number in range(2, count + 1):
-        add_file(
+        factories.add_file(
             factories.RunFactory(campaign=campaign, run_number=number, summary=finished.summary),
             b"x",
         )
     client.get(URL)
     with django_assert_max_num_queries(12):
         assert len(client.get(f"{URL}/{campaign.public_id}").json()["runs"]) == count
+
+
+@pytest.mark.parametrize("gone", ["flow", "view"])
+def test_trigger_of_what_cannot_run_is_409_with_the_reason(
+    client: APIClient, campaign: Campaign, gone: str
+) -> None:
+    with connection.cursor() as cursor:
+        if gone == "view":
+            cursor.execute(f"DROP VIEW segments.{campaign.segment.view_name}")
+            reason = f'The view of the segment "{campaign.segment}" is gone: refresh the segment'
+        else:
+            campaign.flow.versions.all().delete()
+            reason = f'The decision flow "{campaign.flow}" has no published version'
+    response = client.post(f"{URL}/{campaign.public_id}/campaign-runs")
+    assert response.status_code == 409
+    assert error(response)["message"] == reason
+    assert not CampaignRun.unscoped.exists()
+
+
+@pytest.mark.parametrize("status", ["draft", "active"])
+def test_trigger_of_draft_and_active(client: APIClient, campaign: Campaign, status: str) -> None:
+    Campaign.unscoped.update(status=status)
+    assert client.post(f"{URL}/{campaign.public_id}/campaign-runs").status_code == 201
 
 
 def run_at(phase: str, done: int, **fields) -> CampaignRun:
@@ -285,7 +280,7 @@ def test_progress_after_ten_seconds(run: CampaignRun, progress: tuple) -> None:
 
 def test_download(client: APIClient, finished: CampaignRun) -> None:
     data = b"customer_id,score\r\n" + b"c1,0.5\r\n" * 300_000
-    file = add_file(finished, data, name='Früh "1".csv')
+    file = factories.add_file(finished, data, name='Früh "1".csv')
     path = f"/api/v1/campaign-runs/{finished.public_id}"
     for url in (f"{path}/files/{file.public_id}/download", f"{path}/file"):
         response = client.get(url, headers={"accept": "text/csv"})
@@ -298,14 +293,26 @@ def test_download(client: APIClient, finished: CampaignRun) -> None:
         assert disposition == "attachment; filename*=utf-8''Fr%C3%BCh%20%221%22.csv"
 
 
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [("a.json", "application/json"), ("a.parquet", "application/vnd.apache.parquet")],
+)
+def test_download_says_its_type(
+    client: APIClient, finished: CampaignRun, name: str, media_type: str
+) -> None:
+    factories.add_file(finished, b"x", name=name)
+    response = client.get(f"/api/v1/campaign-runs/{finished.public_id}/file")
+    assert response["Content-Type"] == media_type
+
+
 def test_head_of_a_download_has_no_body(client: APIClient, finished: CampaignRun) -> None:
-    add_file(finished, b"four")
+    factories.add_file(finished, b"four")
     response = client.head(f"/api/v1/campaign-runs/{finished.public_id}/file")
     assert (response["Content-Length"], b"".join(response.streaming_content)) == ("4", b"")
 
 
 def test_download_of_what_the_client_has_is_304(client: APIClient, finished: CampaignRun) -> None:
-    file = add_file(finished, b"x")
+    file = factories.add_file(finished, b"x")
     url = f"/api/v1/campaign-runs/{finished.public_id}/file"
     response = client.get(url, headers={"if-none-match": f'"{file.sha256}"'})
     assert (response.status_code, response.content) == (304, b"")
@@ -314,15 +321,15 @@ def test_download_of_what_the_client_has_is_304(client: APIClient, finished: Cam
 def test_file_that_is_not_there_is_404(client: APIClient, finished: CampaignRun) -> None:
     url = f"/api/v1/campaign-runs/{finished.public_id}"
     assert error(client.get(f"{url}/file"))["message"] == "This run has no file yet."
-    file = add_file(finished, b"x", name="a.csv")
+    file = factories.add_file(finished, b"x", name="a.csv")
     open_storage().delete([file.storage_key])
     assert error(client.get(f"{url}/file"))["message"] == "The file is no longer stored."
-    add_file(finished, b"y", name="b.csv")
+    factories.add_file(finished, b"y", name="b.csv")
     assert error(client.get(f"{url}/file"))["message"] == "This run has several files: name one."
 
 
 def test_file_of_another_run_is_404(client: APIClient, finished: CampaignRun) -> None:
     other = factories.RunFactory(campaign=finished.campaign, run_number=2)
-    file = add_file(other, b"x")
+    file = factories.add_file(other, b"x")
     url = f"/api/v1/campaign-runs/{finished.public_id}/files/{file.public_id}/download"
     assert client.get(url).status_code == 404

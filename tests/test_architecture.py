@@ -73,6 +73,9 @@ MAY_IMPORT = {
         "kaireon.ids",
         "executor.errors",
         "executor.flow",
+        "executor.results",  # to drop the results of a run that is deleted
+        "executor.s3",  # to refuse a path that a run may not write to
+        "executor.spec",  # to say what a flow comes to for a segment
         "executor.storage",  # to hand out the files that runs left there
         "executor.tasks",
     ],

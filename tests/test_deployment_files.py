@@ -144,11 +144,16 @@ def documented() -> set[str]:
     )
 
 
+#: What the library for S3 reads by itself.
+BY_OBSTORE = {"AWS_REGION", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"}
+
+
 def test_every_variable_is_documented() -> None:
     substituted = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text()))
     in_ci = set(re.findall(r"\b(CI_[A-Z_]+)", (ROOT / ".ci/run").read_text()))
     read = {name for name, _ in environment_names()}
-    assert documented() == read | substituted | in_ci, "docs/configuration.md lists all variables"
+    everything = read | substituted | in_ci | BY_OBSTORE
+    assert documented() == everything, "docs/configuration.md lists all variables"
 
 
 def test_secrets_come_from_outside() -> None:

@@ -279,13 +279,13 @@ def test_reads_parquet(tenant: Tenant, tmp_path: Path) -> None:
         pytest.param(
             'id,a\n7,"x\ny"\n8,2\n7,3\n',
             {},
-            'key: column "id": "7" occurs more than once (lines 2 and 5)',
+            'file: column "id": "7" occurs more than once (lines 2 and 5)',
             id="duplicate",
         ),
         pytest.param(
             "id,a\nx,1\ny,2\nx,3\ny,4\n",
             {},
-            'key: column "id": "x" occurs more than once (lines 2 and 4); so do 1 other keys',
+            'file: column "id": "x" occurs more than once (lines 2 and 4); so do 1 other keys',
             id="duplicates",
         ),
         pytest.param(
@@ -307,7 +307,7 @@ def test_reads_parquet(tenant: Tenant, tmp_path: Path) -> None:
         pytest.param(
             f"id,a\n{'k' * 3000}{''.join(map(chr, range(200, 2500)))},1\n",
             {},
-            'key: column "id" has a value too long for a key (2,700 bytes)',
+            'file: column "id" has a value too long for a key (2,700 bytes)',
             id="long key",
         ),
     ],

@@ -187,7 +187,7 @@ def test_parquet_has_no_delimiter(tenant: Tenant, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "error"),
     [
-        (["a", "b", "a"], 'key: column "id": "a" occurs more than once (rows 1 and 3)'),
+        (["a", "b", "a"], 'file: column "id": "a" occurs more than once (rows 1 and 3)'),
         (["a", None], 'row 2: column "id": the key is empty'),
         ([], "file: there are no rows to import"),
     ],

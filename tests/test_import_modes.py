@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from campaigns.models import Schema, Segment
+from campaigns.services.errors import Conflict
 from campaigns.services.imports import ImportOptions, ImportResult, import_customers
 from campaigns.services.segments import create_segment
 from executor.errors import Rejected
@@ -55,10 +56,10 @@ def assert_unchanged(schema: Schema, rows: list[tuple[Any, ...]]) -> None:
 
 def test_create_refuses_a_name_that_exists(tenant: Tenant, tmp_path: Path) -> None:
     schema = create(tenant, tmp_path, "id,a\n1,2\n")
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Conflict) as refused:
         create(tenant, tmp_path, "id,a\n3,4\n")
     assert str(refused.value) == (
-        'schema: "Customers" exists: choose another name, or the mode replace, append or upsert'
+        '"Customers" exists: choose another name, or the mode replace, append or upsert'
     )
     assert_unchanged(schema, [(1, 2)])
 
@@ -145,10 +146,10 @@ def test_replace_refuses_what_a_segment_cannot_read(
 def test_replace_refuses_while_another_view_reads_the_table(tenant: Tenant, tmp_path: Path) -> None:
     schema = create(tenant, tmp_path, "id,a\n1,2\n")
     execute(f"CREATE VIEW report AS SELECT * FROM data.{schema.relation_name}")
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Conflict) as refused:
         load(tenant, tmp_path, "id,a\n3,4\n", "replace")
     execute("DROP VIEW report")
-    assert str(refused.value) == 'schema: "Customers" is read by views of others: public.report'
+    assert str(refused.value) == '"Customers" is read by views of others: public.report'
     assert_unchanged(schema, [(1, 2)])
 
 
@@ -160,10 +161,10 @@ def test_replace_gives_up_while_a_reader_holds_on(
     with psycopg.connect(pg_dsn) as reader:
         reader.execute(f"SELECT * FROM segments.{segment.view_name}")
         options = ImportOptions(swap_wait_seconds=0.1)
-        with pytest.raises(Rejected) as refused:
+        with pytest.raises(Conflict) as refused:
             load(tenant, tmp_path, "id,balance\n3,4\n", "replace", options=options)
     assert str(refused.value) == (
-        'schema: "Customers" was being read for all of 0.1 seconds, so its table could not be'
+        '"Customers" was being read for all of 0.1 seconds, so its table could not be'
         " replaced; try again later"
     )
     assert_unchanged(schema, [(1, 500)])
@@ -194,8 +195,8 @@ def test_append_skips_bad_rows_without_gaps(tenant: Tenant, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("id,a\n2,3\n1,4\n", 'key: column "id": "1" exists already'),
-        ("id,a\n2,3\n2,4\n", 'key: column "id": "2" occurs more than once (lines 2 and 3)'),
+        ("id,a\n2,3\n1,4\n", 'file: column "id": "1" exists already'),
+        ("id,a\n2,3\n2,4\n", 'file: column "id": "2" occurs more than once (lines 2 and 3)'),
         ("id,b\n2,3\n", "a: the file lacks this column; b: the table has no such column"),
         ("id,a\n2,x\n", 'line 2: column "a": "x" is not of type bigint'),
         ("id,a\n2,3\n\n4\n", "line 4: 1 field instead of 2"),
@@ -245,7 +246,7 @@ def test_upsert_refuses_a_key_that_occurs_twice(tenant: Tenant, tmp_path: Path) 
     schema = create(tenant, tmp_path, "id,a\n1,2\n")
     with pytest.raises(Rejected) as refused:
         load(tenant, tmp_path, "id,a\n1,3\n1,4\n", "upsert")
-    assert str(refused.value) == 'key: column "id": "1" occurs more than once (lines 2 and 3)'
+    assert str(refused.value) == 'file: column "id": "1" occurs more than once (lines 2 and 3)'
     assert_unchanged(schema, [(1, 2)])
 
 

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from campaigns.models import Flow, FlowVersion
+from campaigns.services.errors import Conflict
 from campaigns.services.flows import create_flow, publish_flow, save_draft
 from executor.errors import Rejected
 from kaireon import ids
@@ -45,21 +46,28 @@ def test_first_flow_of_a_tenant_is_its_default(tenant: Tenant) -> None:
     [
         ({"key": "every week"}, "key", 'must be letters, digits, - and _ only, got "every week"'),
         ({"key": "k" * 256}, "key", "has 256 characters, at most 255 are allowed"),
-        ({"key": "taken"}, "key", 'there is a flow with the key "taken" already: choose another'),
         ({"name": " "}, "name", "is required"),
         ({"name": "n" * 256}, "name", "has 256 characters, at most 255 are allowed"),
-        ({"config": {"version": 2}}, "nodes", "must be a list of nodes, got null"),
+        ({"config": {"version": 2}}, "draftConfig.nodes", "must be a list of nodes, got null"),
     ],
-    ids=["key form", "long key", "key taken", "no name", "long name", "config"],
+    ids=["key form", "long key", "no name", "long name", "config"],
 )
 def test_faulty_flow_is_not_made(
     tenant: Tenant, fields: dict[str, Any], path: str, message: str
 ) -> None:
-    factories.FlowFactory(tenant=tenant, key="taken")
     with pytest.raises(Rejected) as caught:
         create_flow(tenant, **{"key": "new", "name": "New", **fields})
     assert faults(caught) == [(path, message)]
+    assert not Flow.objects.of(tenant).exists()
+
+
+def test_key_is_a_tenants_once(tenant: Tenant) -> None:
+    factories.FlowFactory(tenant=tenant, key="taken")
+    factories.FlowFactory(key="other")
+    with pytest.raises(Conflict, match="There is a flow with this key already"):
+        create_flow(tenant, key="taken", name="New")
     assert Flow.objects.of(tenant).count() == 1
+    assert create_flow(tenant, key="other", name="New").pk
 
 
 def test_saving_a_draft_raises_the_version(tenant: Tenant) -> None:
@@ -77,7 +85,7 @@ def test_faulty_draft_is_not_saved(tenant: Tenant) -> None:
     with pytest.raises(Rejected) as caught:
         save_draft(made, flow(node("enrich")))
     stored = Flow.objects.of(tenant).get()
-    assert [path for path, _ in faults(caught)] == ["nodes[1].type"]
+    assert [path for path, _ in faults(caught)] == ["draftConfig.nodes[1].type"]
     assert (stored.version, stored.draft_config) == (1, flow())
 
 
@@ -91,6 +99,7 @@ def test_publishing_numbers_versions_and_activates(tenant: Tenant) -> None:
         (2, "", flow(node("qualify"))),
     ]
     assert (made.status, made.published) == ("active", second)
+    assert Flow.objects.of(tenant).get().version == made.version == 4
 
 
 def test_stale_flow_publishes_the_draft_that_is_stored(tenant: Tenant) -> None:
@@ -135,7 +144,7 @@ def test_publishing_needs_the_tenants_own_offers(tenant: Tenant) -> None:
         publish_flow(made)
     assert faults(caught) == [
         (
-            f"nodes[0].config.offerIds[{position}]",
+            f"draftConfig.nodes[0].config.offerIds[{position}]",
             f'node "inventory": there is no Offer "{offers[position]}"',
         )
         for position in (1, 2)

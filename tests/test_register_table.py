@@ -10,6 +10,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from campaigns.models import Schema
+from campaigns.services.errors import Conflict
 from campaigns.services.schemas import drop_schema, refresh_catalog, register_table
 from campaigns.services.segments import create_segment
 from executor.errors import Rejected
@@ -151,9 +152,9 @@ def test_a_relation_belongs_to_one_tenant(tenant: Tenant) -> None:
 
 def test_a_relation_is_registered_once(tenant: Tenant) -> None:
     register(tenant)
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Conflict) as refused:
         register_table(tenant, "public.customers", name="D", key="id")
-    assert str(refused.value) == 'schema: "D" or public.customers is registered already'
+    assert str(refused.value) == '"D" or public.customers is registered already'
 
 
 def test_trusts_a_unique_index_of_a_key_that_is_never_null(tenant: Tenant) -> None:
@@ -201,19 +202,17 @@ def test_drop_drops_an_imported_table(tenant: Tenant) -> None:
 def test_drop_refuses_while_segments_need_it(tenant: Tenant) -> None:
     schema = register(tenant)
     create_segment(tenant, name="All", base_schema=schema, filters=[])
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Conflict) as refused:
         drop_schema(schema)
-    assert str(refused.value) == 'schema: "C" is the base of segments: "All"'
+    assert str(refused.value) == 'The schema is used by segment "All".'
     assert Schema.unscoped.exists()
 
 
 def test_drop_refuses_while_a_view_reads_the_table(tenant: Tenant) -> None:
     execute("CREATE TABLE data.ds_x (id int); CREATE VIEW report AS SELECT * FROM data.ds_x")
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Conflict) as refused:
         drop_schema(SchemaFactory(tenant=tenant, name="X", relation_name="ds_x"))
-    assert str(refused.value) == (
-        'schema: "X" is read by views: view report depends on table data.ds_x'
-    )
+    assert str(refused.value) == ("It is in use: view report depends on table data.ds_x")
     assert Schema.unscoped.exists()
 
 

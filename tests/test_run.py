@@ -10,6 +10,7 @@ from django.db import connection
 
 from campaigns.models import CampaignRun, Contact, Recommendation, RunFile
 from executor import ahead, runner
+from executor.progress import Progress
 from executor.storage import open_storage
 from tests import world as worlds
 from tests.world import World
@@ -248,3 +249,18 @@ def test_history_stays_true_after_edits() -> None:
     run.refresh_from_db()
     assert run.spec["catalog"]["offers"][0]["name"] == "Gold Card"
     assert run.spec["flow_version"] == 1
+
+
+def test_a_run_that_is_cancelled_in_its_last_stage_ends_cancelled() -> None:
+    """Before any heartbeat could tell: the refused write itself finds out why."""
+    run = worlds.build(10).run()
+
+    def cancel(progress: Progress) -> None:
+        if progress.phase == "finish":
+            CampaignRun.unscoped.filter(pk=run.pk).update(status="cancelling")
+
+    assert runner.execute(run.pk, cancel)
+    run.refresh_from_db()
+    assert (run.status, run.error) == ("cancelled", "")
+    assert not Contact.objects.filter(run_id=run.pk).exists()
+    assert not RunFile.objects.of(run.tenant).exists()

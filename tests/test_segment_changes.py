@@ -6,13 +6,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
 from campaigns.models import Schema, Segment
-from campaigns.services import segments
+from campaigns.services import transactions
 from campaigns.services.errors import Conflict
+from campaigns.services.segment_views import drop_views, rebuild_views
 from campaigns.services.segments import (
     create_segment,
     drop_segment,
-    drop_views,
-    rebuild_views,
     refresh_segment,
     update_segment,
 )
@@ -167,7 +166,7 @@ def test_says_that_another_view_depends_on_it(customers: Schema) -> None:
     segment = make(customers)
     execute(f"CREATE VIEW data.report AS SELECT * FROM segments.{segment.view_name}")
     for change in (lambda: update_segment(segment, filters=[RICH]), lambda: drop_segment(segment)):
-        with pytest.raises(Conflict, match=r"^The view is in use: view data\.report depends on"):
+        with pytest.raises(Conflict, match=r"^It is in use: view data\.report depends on"):
             change()
     assert view_keys(segment) == [1, 2, 3, 4, 5]
     assert Segment.unscoped.get().filters == []
@@ -177,7 +176,7 @@ def test_says_that_another_view_depends_on_it(customers: Schema) -> None:
 def test_does_not_wait_long_for_a_reader(
     customers: Schema, pg_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(transactions, "LOCK_TIMEOUT", "50ms")
     segment = make(customers)
     with psycopg.connect(pg_dsn) as reader:
         reader.execute(f"SELECT FROM segments.{segment.view_name}")

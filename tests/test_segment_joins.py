@@ -5,13 +5,8 @@ from django.db import connection, transaction
 from psycopg import sql
 
 from campaigns.models import Schema, Segment
-from campaigns.services.segments import (
-    create_segment,
-    drop_views,
-    rebuild_views,
-    refresh_segment,
-    update_segment,
-)
+from campaigns.services.segment_views import drop_views, rebuild_views
+from campaigns.services.segments import create_segment, refresh_segment, update_segment
 from executor.errors import Rejected
 from kaireon.access.models import Tenant
 from tests.customer_tables import execute, make_schema, view_columns, view_keys, view_rows, views

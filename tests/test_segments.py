@@ -5,11 +5,8 @@ import pytest
 
 from campaigns.models import Schema, Segment
 from campaigns.services.errors import Conflict
-from campaigns.services.segments import (
-    create_segment,
-    preview_count,
-    update_segment,
-)
+from campaigns.services.previews import preview_count
+from campaigns.services.segments import create_segment, update_segment
 from executor.errors import Rejected
 from kaireon.access.models import Tenant
 from tests import factories

@@ -93,6 +93,12 @@ def test_chunks_are_whole_blocks(rows: str) -> None:
     )
 
 
+def test_some_requests_are_allowed() -> None:
+    assert refusal(KAIREON_REQUESTS_PER_MINUTE="0") == (
+        "KAIREON_REQUESTS_PER_MINUTE must be 1 or more, such as 2000."
+    )
+
+
 def test_a_set_database_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
     url = "postgresql://kaireon@127.0.0.1:1/kaireon"
     data = tmp_path / "pg"

@@ -17,6 +17,7 @@ from kaireon.access.admin.scoped import ReadOnly, become, faults_of
 class FlowForm(ScopedForm):
     def add_refusal(self, path: str, text: str) -> None:
         """Every path that is not a field's leads into the definition."""
+        path = path.removeprefix("draftConfig.")
         if path in self.fields:
             self.add_error(path, text)
         else:

@@ -15,7 +15,7 @@ from campaigns.admin.run_list import STATUS_LABELS, took
 from campaigns.admin.run_page import describe
 from campaigns.admin.tables import link, number, size
 from campaigns.models import CampaignRun, RunFile
-from campaigns.services.files import open_file
+from campaigns.services.files import content_type, open_file
 from kaireon.access.admin.scoped import ReadOnly
 
 BULKY = ("spec", "allocation_report")
@@ -127,6 +127,4 @@ class RunAdmin(ReadOnly, ConfigurationAdmin):
             "Content-Disposition": content_disposition_header(True, file.name),
             "Content-Length": str(file.size_bytes),
         }
-        return StreamingHttpResponse(
-            pieces, content_type="text/csv; charset=utf-8", headers=headers
-        )
+        return StreamingHttpResponse(pieces, content_type=content_type(file), headers=headers)

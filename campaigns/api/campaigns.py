@@ -1,84 +1,56 @@
-"""Campaigns as they are written and read."""
+"""Campaigns as they are read."""
 
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from campaigns.api import fields
 from campaigns.api.camel import CamelModelSerializer, StrictSerializer
+from campaigns.api.campaign_input import (
+    DayOfMonth,
+    DayOfWeek,
+    Destination,
+    FileColumns,
+    FileFormat,
+    TimeOfDay,
+)
+from campaigns.api.results import RecommendationSerializer
+from campaigns.api.runs import RunSerializer
 from campaigns.models import Campaign, CampaignRun, Channel, Flow, Segment
-from campaigns.models.campaign import default_file_columns
-from campaigns.services.campaigns import CampaignFields
 from kaireon.access.models import Tenant
 
-NO_CAPS = {"max_total_per_run": None, "max_per_offer": None, "max_per_channel": None}
+
+@extend_schema_serializer(component_name="VolumeConstraints")
+class Caps(StrictSerializer):
+    """The most recommendations of one run: in all, of an offer, and in a channel."""
+
+    maxTotalPerRun = serializers.IntegerField(source="max_total_per_run", required=False)
+    maxPerOffer = serializers.IntegerField(source="max_per_offer", required=False)
+    maxPerChannel = serializers.IntegerField(source="max_per_channel", required=False)
+
+    def to_representation(self, campaign: Campaign) -> dict[str, Any]:
+        """Where there is no cap, none is shown."""
+        shown = super().to_representation(campaign)
+        return {name: cap for name, cap in shown.items() if cap is not None}
 
 
-class VolumeConstraints(StrictSerializer):
-    maxTotalPerRun = fields.Integer(source="max_total_per_run", required=False, allow_null=True)
-    maxPerOffer = fields.Integer(source="max_per_offer", required=False, allow_null=True)
-    maxPerChannel = fields.Integer(source="max_per_channel", required=False, allow_null=True)
+@extend_schema_serializer(component_name="FileConfig")
+class File(StrictSerializer):
+    """The file of each run."""
 
+    format = FileFormat(source="file_format")
+    columns = FileColumns(source="file_columns")
+    includePersonalization = serializers.BooleanField(source="include_personalization")
+    destination = Destination(source="file_destination")
+    s3Path = serializers.CharField(source="s3_path", required=False)
 
-class FileConfig(StrictSerializer):
-    format = fields.Text(source="file_format", required=False)
-    columns = serializers.ListField(
-        source="file_columns", child=fields.Text(), max_length=100, required=False
-    )
-    includePersonalization = fields.Flag(source="include_personalization", required=False)
-    destination = fields.Text(source="file_destination", required=False)
-    s3Path = fields.NotYet(source="s3_path", required=False, allow_null=True, write_only=True)
-
-
-class CampaignInput(StrictSerializer):
-    """Types only; what the values must be is decided by `services.campaigns`."""
-
-    decisionFlowId = fields.PublicId(Flow, source="flow")
-    segmentId = fields.PublicId(Segment, source="segment")
-    name = fields.Text(required=False)
-    description = fields.Text(required=False, allow_blank=True)
-    status = fields.Choice(Campaign.status.field.choices or (), required=False)
-    scheduleType = fields.Choice(
-        Campaign.ScheduleType.choices, source="schedule_type", required=False
-    )
-    scheduleDayOfWeek = fields.Integer(
-        source="schedule_day_of_week", required=False, allow_null=True
-    )
-    scheduleDayOfMonth = fields.Text(
-        source="schedule_day_of_month", required=False, allow_null=True
-    )
-    scheduleTime = fields.Text(source="schedule_time", required=False)
-    scheduleTimezone = fields.Text(source="schedule_timezone", required=False)
-    scheduleCron = fields.Text(source="schedule_cron", required=False, allow_null=True)
-    volumeConstraints = VolumeConstraints(required=False, allow_null=True)
-    fileConfig = FileConfig(required=False, allow_null=True)
-    channelIds = fields.PublicIds(Channel, source="channels", required=False)
-    allocation = fields.Choice(Campaign.Allocation.choices, required=False)
-
-    def read_fields(self, data: Mapping[str, Any]) -> tuple[CampaignFields, dict[str, Any]]:
-        """Return the fields by attribute name, and the faults by documented name.
-
-        A given volumeConstraints or fileConfig replaces the whole of it.
-        """
-        values, faults = self.read(data)
-        if "volumeConstraints" in values:
-            values |= NO_CAPS | (values.pop("volumeConstraints") or {})
-        if "fileConfig" in values:
-            values |= default_file() | (values.pop("fileConfig") or {})
-        values.pop("s3_path", None)
-        return cast(CampaignFields, values), faults
-
-
-def default_file() -> dict[str, Any]:
-    return {
-        "file_format": "csv",
-        "file_columns": default_file_columns(),
-        "include_personalization": False,
-        "file_destination": "download",
-    }
+    def to_representation(self, campaign: Campaign) -> dict[str, Any]:
+        """A download has no s3Path."""
+        shown: dict[str, Any] = super().to_representation(campaign)
+        return shown if campaign.s3_path else {k: v for k, v in shown.items() if k != "s3Path"}
 
 
 class LatestRun(CamelModelSerializer[CampaignRun]):
@@ -90,12 +62,17 @@ class LatestRun(CamelModelSerializer[CampaignRun]):
 
 
 class CampaignRow(CamelModelSerializer[Campaign]):
-    """A row of the list; needs a queryset of `with_latest_run`."""
+    """A campaign with its latest run."""
 
+    # Needs a queryset of `with_latest_run`.
     id = fields.OwnId()
+    scheduleDayOfWeek = DayOfWeek(source="schedule_day_of_week", allow_null=True)
+    scheduleTime = TimeOfDay(source="schedule_time")
     decisionFlowName = serializers.CharField(source="flow.name")
     segmentName = serializers.CharField(source="segment.name")
-    segmentCustomerCount = serializers.IntegerField(source="segment.customer_count")
+    segmentCustomerCount = serializers.IntegerField(
+        source="segment.customer_count", allow_null=True
+    )
     runCount = serializers.IntegerField(source="run_count")
     lastRunAt = serializers.SerializerMethodField()
     latestRun = serializers.SerializerMethodField()
@@ -107,8 +84,8 @@ class CampaignRow(CamelModelSerializer[Campaign]):
             "name",
             "status",
             "schedule_type",
-            "schedule_day_of_week",
-            "schedule_time",
+            "scheduleDayOfWeek",
+            "scheduleTime",
             "schedule_timezone",
             "decisionFlowName",
             "segmentName",
@@ -118,23 +95,27 @@ class CampaignRow(CamelModelSerializer[Campaign]):
             "latestRun",
         ]
 
+    @extend_schema_field({"type": ["string", "null"], "format": "date-time"})
     def get_lastRunAt(self, campaign: Any) -> str | None:
         runs = campaign.latest_runs
         at = runs[0].started_at or runs[0].created_at if runs else None
         return fields.UtcDateTime().to_representation(at) if at else None
 
+    @extend_schema_field(LatestRun(allow_null=True))
     def get_latestRun(self, campaign: Any) -> dict[str, Any] | None:
         runs = campaign.latest_runs
         return LatestRun(runs[0]).data if runs else None
 
 
+@extend_schema_serializer(component_name="Campaign")
 class CampaignConfig(CampaignRow):
     """The whole configuration of one campaign."""
 
     decisionFlowId = fields.PublicId(Flow, source="flow")
     segmentId = fields.PublicId(Segment, source="segment")
-    volumeConstraints = serializers.SerializerMethodField()
-    fileConfig = FileConfig(source="*")
+    scheduleDayOfMonth = DayOfMonth(source="schedule_day_of_month", allow_null=True)
+    volumeConstraints = Caps(source="*")
+    fileConfig = File(source="*")
     channelIds = fields.PublicIds(Channel, source="channels")
 
     class Meta(CampaignRow.Meta):
@@ -143,7 +124,7 @@ class CampaignConfig(CampaignRow):
             "description",
             "decisionFlowId",
             "segmentId",
-            "schedule_day_of_month",
+            "scheduleDayOfMonth",
             "schedule_cron",
             "volumeConstraints",
             "fileConfig",
@@ -154,9 +135,17 @@ class CampaignConfig(CampaignRow):
             "updated_at",
         ]
 
-    def get_volumeConstraints(self, campaign: Campaign) -> dict[str, int]:
-        caps = VolumeConstraints(campaign).data
-        return {name: cap for name, cap in caps.items() if cap is not None}
+
+@extend_schema_serializer(component_name="CampaignDetail")
+class CampaignDetail(CampaignConfig):
+    """A campaign with its last runs, and what the last one gave to its first customers."""
+
+    runs = RunSerializer(many=True)
+    recommendations = RecommendationSerializer(many=True)
+    resultsUrl = serializers.CharField(allow_null=True)
+
+    class Meta(CampaignConfig.Meta):
+        fields = [*CampaignConfig.Meta.fields, "runs", "recommendations", "resultsUrl"]
 
 
 def with_latest_run(tenant: Tenant) -> QuerySet[Campaign]:

@@ -6,26 +6,65 @@ from rest_framework import serializers
 
 from campaigns.api import fields
 from campaigns.api.camel import CamelModelSerializer
+from campaigns.api.filters import FilterSet, OneOf, PublicIdFilter, TextFilter
 from campaigns.api.viewsets import ResourceViewSet
-from campaigns.models import Category, Channel, Creative, Offer, Placement, SubCategory
+from campaigns.models import Category, Channel, Creative, Offer, Placement, Status, SubCategory
+from campaigns.services.catalog import update_sub_category
 
 
-def required(message: str, **fields_wrong: bool) -> None:
-    """Raise ValidationError with `message` for every field that is wrong."""
-    faults = {name: [message] for name, wrong in fields_wrong.items() if wrong}
-    if faults:
-        raise serializers.ValidationError(faults)
+def given_or_stored(
+    serializer: serializers.BaseSerializer[Any], attrs: dict[str, Any], name: str
+) -> Any:
+    """The value as it will be stored: a change need not name what stays."""
+    return attrs[name] if name in attrs else getattr(serializer.instance, name, None)
 
 
 class CategorySerializer(CamelModelSerializer[Category]):
+    """A group of offers."""
+
     id = fields.OwnId()
 
     class Meta:
         model = Category
-        fields = ["id", "name", "description", "color", "icon", "status", "ordinal"]
+        fields = [
+            "id",
+            "name",
+            "description",
+            "color",
+            "icon",
+            "status",
+            "ordinal",
+            "version",
+            "created_at",
+            "updated_at",
+        ]
+
+
+class SubCategorySerializer(CamelModelSerializer[SubCategory]):
+    """A group of offers inside a category."""
+
+    id = fields.OwnId()
+    categoryId = fields.PublicId(Category, source="category")
+
+    class Meta:
+        model = SubCategory
+        fields = [
+            "id",
+            "categoryId",
+            "name",
+            "status",
+            "ordinal",
+            "version",
+            "created_at",
+            "updated_at",
+        ]
+        # A name that the category has already is a conflict.
+        validators: list[Any] = []
 
 
 class OfferSerializer(CamelModelSerializer[Offer]):
+    """Something a customer may be given."""
+
     id = fields.OwnId()
     categoryId = fields.PublicId(Category, source="category", required=False, allow_null=True)
     subCategoryId = fields.PublicId(
@@ -58,39 +97,22 @@ class OfferSerializer(CamelModelSerializer[Offer]):
             "tags",
             "metadata",
             "version",
-            "version",
             "created_at",
             "updated_at",
         ]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        inner, outer = attrs.get("sub_category"), attrs.get("category")
-        required(
-            "Must be a sub-category of categoryId.",
-            subCategoryId=inner is not None and (outer is None or inner.category_id != outer.pk),
-        )
+        inner = given_or_stored(self, attrs, "sub_category")
+        outer = given_or_stored(self, attrs, "category")
+        if inner is not None and (outer is None or inner.category_id != outer.pk):
+            message = "Must be a sub-category of categoryId."
+            raise serializers.ValidationError({"subCategoryId": [message]})
         return attrs
 
 
-class ChannelSerializer(CamelModelSerializer[Channel]):
-    id = fields.OwnId()
-
-    class Meta:
-        model = Channel
-        fields = [
-            "id",
-            "name",
-            "channel_type",
-            "delivery_mode",
-            "impression_mode",
-            "status",
-            "version",
-            "created_at",
-            "updated_at",
-        ]
-
-
 class CreativeSerializer(CamelModelSerializer[Creative]):
+    """What an offer looks like in a channel."""
+
     id = fields.OwnId()
     offerId = fields.PublicId(Offer, source="offer")
     channelId = fields.PublicId(Channel, source="channel")
@@ -121,29 +143,80 @@ class CreativeSerializer(CamelModelSerializer[Creative]):
         ]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        placement = attrs.get("placement")
-        required(
-            "Must be a placement of channelId.",
-            placementId=placement is not None and placement.channel_id != attrs["channel"].pk,
-        )
+        placement = given_or_stored(self, attrs, "placement")
+        channel = given_or_stored(self, attrs, "channel")
+        if placement is not None and placement.channel_id != channel.pk:
+            message = "Must be a placement of channelId."
+            raise serializers.ValidationError({"placementId": [message]})
         return attrs
 
 
+class CategoryFilter(FilterSet):
+    status = OneOf("status", Status)
+
+
+class SubCategoryFilter(FilterSet):
+    status = OneOf("status", Status)
+    categoryId = PublicIdFilter("category_id", Category)
+
+
+class OfferFilter(FilterSet):
+    status = OneOf("status", Status)
+    categoryId = PublicIdFilter("category_id", Category)
+    subCategoryId = PublicIdFilter("sub_category_id", SubCategory)
+    productType = TextFilter("product_type")
+
+
+class CreativeFilter(FilterSet):
+    status = OneOf("status", Status)
+    offerId = PublicIdFilter("offer_id", Offer)
+    channelId = PublicIdFilter("channel_id", Channel)
+    placementId = PublicIdFilter("placement_id", Placement)
+    templateType = TextFilter("template_type")
+
+
 class CategoryViewSet(ResourceViewSet):
+    """A category cannot be deleted while it has sub-categories or offers."""
+
     model = Category
     serializer_class = CategorySerializer
+    filterset_class = CategoryFilter
+    search_fields = ("name", "description")
+    orderings = {**ResourceViewSet.orderings, "ordinal": "ordinal"}
+    default_ordering = ("ordinal", "name")
+
+
+class SubCategoryViewSet(ResourceViewSet):
+    """A sub-category cannot be deleted, nor moved to another category, while it has offers."""
+
+    model = SubCategory
+    serializer_class = SubCategorySerializer
+    filterset_class = SubCategoryFilter
+    search_fields = ("name",)
+    orderings = {**ResourceViewSet.orderings, "ordinal": "ordinal"}
+    default_ordering = ("ordinal", "name")
+
+    def perform_update(self, row: Any, fields: dict[str, Any], expected: int | None) -> None:
+        update_sub_category(row, fields, expected)
 
 
 class OfferViewSet(ResourceViewSet):
+    """Deleting an offer deletes its creatives, unless something uses them."""
+
     model = Offer
     serializer_class = OfferSerializer
-
-
-class ChannelViewSet(ResourceViewSet):
-    model = Channel
-    serializer_class = ChannelSerializer
+    filterset_class = OfferFilter
+    search_fields = ("name", "short_desc", "description", "product_type")
+    orderings = {
+        **ResourceViewSet.orderings,
+        "priority": "priority",
+        "weight": "weight",
+        "businessValue": "business_value",
+    }
 
 
 class CreativeViewSet(ResourceViewSet):
     model = Creative
     serializer_class = CreativeSerializer
+    filterset_class = CreativeFilter
+    search_fields = ("name", "ab_test_variant")

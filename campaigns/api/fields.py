@@ -1,11 +1,13 @@
 """Fields that take exactly the JSON type they name; nothing is guessed from another type."""
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db import models
 from rest_framework import serializers
+from rest_framework.fields import empty
 
 from kaireon import ids
 from kaireon.access.authentication import access_of
@@ -14,6 +16,12 @@ from kaireon.access.models import TenantScoped
 
 class Text(serializers.CharField):
     default_error_messages = {"invalid": "Must be a string."}
+
+    def run_validation(self, data: Any = empty) -> Any:
+        # As it is sent: what is left of spaces without those around it may be short enough.
+        if isinstance(data, str) and len(data) > (self.max_length or math.inf):
+            self.fail("max_length", max_length=self.max_length)
+        return super().run_validation(data)
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -34,6 +42,9 @@ class Key(Text):
     default_error_messages = {
         "slug": "May hold only letters (a to z), digits, hyphens and underscores."
     }
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, **options)
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
@@ -105,14 +116,14 @@ class UtcDateTime(serializers.DateTimeField):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class OwnId(serializers.Field[Any, Any, str, TenantScoped]):
+class OwnId(serializers.Field[Any, Any, str, Any]):
     """The public id of the row itself."""
 
     def __init__(self) -> None:
         super().__init__(source="*", read_only=True)
 
-    def to_representation(self, row: TenantScoped) -> str:
-        return row.public_id
+    def to_representation(self, row: Any) -> str:
+        return ids.encode(type(row).__name__, row.id)
 
 
 class PublicId(serializers.Field[Any, Any, str, Any]):
@@ -185,6 +196,17 @@ class NotYet(serializers.Field[Any, Any, Any, Any]):
     def to_internal_value(self, data: Any) -> None:
         if data is not None:
             self.fail("invalid")
+
+
+def id_schema(*models: str) -> dict[str, Any]:
+    """What OpenAPI is told of an id of a row of one of the models."""
+    prefixes = [ids.PREFIXES[model] for model in models]
+    begin = f"({'|'.join(prefixes)})" if prefixes[1:] else prefixes[0]
+    return {
+        "type": "string",
+        "pattern": f"^{begin}_[A-Za-z0-9]+$",
+        "example": f"{prefixes[0]}_Uk1pLm4z",
+    }
 
 
 def described(model: type[models.Model]) -> Mapping[str, str]:

@@ -44,12 +44,26 @@ def answer_once(request: Request, work: Callable[..., Response], **names: str) -
             return Response(kept.body, kept.status, headers={"Idempotency-Replayed": "true"})
         response = work(request, **names)
         if response.status_code < 400:
-            body = plain(response.data)
-            status = response.status_code
+            status, body = kept_answer(response)
             IdempotentRequest(tenant=tenant, key=key, digest=digest, status=status, body=body).save(
                 force_insert=True
             )
         return response
+
+
+class ShownOnce(Response):
+    """An answer with a secret: it is not kept, and an equal request gets `later`, a 409."""
+
+    def __init__(self, data: Any, status: int, later: Any) -> None:
+        super().__init__(data, status)
+        self.later = later
+
+
+def kept_answer(response: Response) -> tuple[int, Any]:
+    """Return the status and body that an equal request gets."""
+    if isinstance(response, ShownOnce):
+        return 409, response.later
+    return response.status_code, plain(response.data)
 
 
 def read_key(request: Request) -> str:
@@ -64,7 +78,15 @@ def digest_of(request: Request) -> str:
     access = access_of(request)
     caller = f"key {access.api_key.pk}" if access.api_key else f"user {request.user.pk}"
     said = [caller, request.method, request.get_full_path(), request.data]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(said, sort_keys=True, default=digest_of_file)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_of_file(file: Any) -> str:
+    """The SHA-256 of an uploaded file, which is all that JSON does not know."""
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return digest
 
 
 def plain(data: Any) -> Any:

@@ -34,6 +34,9 @@ class RunsPaged(LimitOffsetPagination):
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"runs": data, "total": self.count})
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return described({"runs": schema, "total": {"type": "integer", "minimum": 0, "example": 5}})
+
 
 class HistoryPaged(RunsPaged):
     max_limit = 50
@@ -53,7 +56,7 @@ class CursorPaged(BasePagination):
         self, queryset: QuerySet[Any], request: Request, view: Any = None
     ) -> list[Any]:
         self.limit = read_integer(request, "limit", self.default_limit, (1, self.max_limit))
-        order = read_ordering(request, view.orderings, view.default_ordering)
+        order = read_ordering(request, view.orderings, view.default_ordering, view.cursor_key)
         place = read_cursor(request, queryset, order)
         self.total = queryset.order_by().count()
         if place is not None:
@@ -71,21 +74,41 @@ class CursorPaged(BasePagination):
         }
         return Response({"data": data, "pagination": pagination})
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        pagination = {
+            "total": {"type": "integer", "minimum": 0},
+            "limit": {"type": "integer"},
+            "hasMore": {"type": "boolean"},
+            "nextCursor": {"type": ["string", "null"]},
+        }
+        return described({"data": schema, "pagination": described(pagination)})
+
+
+def described(properties: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI schema of an object that always has these properties and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
 
 def read_ordering(
-    request: Request, allowed: Mapping[str, str], default: tuple[str, ...]
+    request: Request, allowed: Mapping[str, str], default: tuple[str, ...], key: str = "pk"
 ) -> tuple[str, ...]:
     """Return the fields to order by, "-" before descending ones, the key last."""
     text = request.query_params.get("ordering")
     if text is None:
-        return (*default, "pk")
+        ends_with_key = default[-1:] in ((key,), (f"-{key}",))
+        return default if ends_with_key else (*default, key)
     name = text.removeprefix("-")
     if name not in allowed:
         choices = ", ".join(allowed)
         message = f'Must be one of: {choices}; "-" before it reverses the order.'
         raise ValidationError({"ordering": [message]})
     sign = "-" if text.startswith("-") else ""
-    return (f"{sign}{allowed[name]}", f"{sign}pk")
+    return (f"{sign}{allowed[name]}", f"{sign}{key}")
 
 
 def cursor_of(row: Any, order: tuple[str, ...]) -> str:
@@ -106,15 +129,15 @@ def read_cursor(
         if fields != list(order) or len(values) != len(order):
             raise ValueError("of another list")
         return [clean(queryset, *pair) for pair in zip(order, values, strict=True)]
-    except (ValueError, TypeError, OverflowError, Invalid) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError, Invalid) as error:
         message = "Must be the nextCursor of a page of this list in the same order."
         raise ValidationError({"cursor": [message]}) from error
 
 
 def clean(queryset: QuerySet[Any], name: str, value: Any) -> Any:
     """Return the value as its field takes it; raises what reading it may raise."""
-    if value is None or (isinstance(value, str) and "\0" in value):
-        raise ValueError("is no value of a row")
+    if value is None or (isinstance(value, str) and b"\0" in value.encode()):
+        raise ValueError("is no value of a row")  # as encode() does of half a surrogate pair
     name = name.removeprefix("-")
     meta = queryset.model._meta
     field = meta.pk if name == "pk" else meta.get_field(name)

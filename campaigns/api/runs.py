@@ -1,33 +1,34 @@
-"""Runs of a campaign as they are read: progress, summary, files, and what each customer got."""
+"""Runs of a campaign as they are read: progress, summary, files, and what happened."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from campaigns.api import fields
-from campaigns.api.camel import CamelModelSerializer
-from campaigns.models import (
-    Campaign,
-    CampaignRun,
-    Channel,
-    Offer,
-    Recommendation,
-    RunEvent,
-    RunFile,
+from campaigns.api.camel import CamelModelSerializer, StrictSerializer
+from campaigns.api.campaign_input import FileFormat
+from campaigns.api.summaries import (
+    Names,
+    RunSummary,
+    named_summary,
+    names_in,
+    summary_parts,
 )
-from campaigns.services.progress import COMPLETED, measure_progress
+from campaigns.models import Campaign, CampaignRun, Flow, RunEvent, RunFile, Segment
+from campaigns.services.progress import measure_progress
 from kaireon import ids
 from kaireon.access.models import Tenant
 
-SHOWN_RECOMMENDATIONS = 100
 SHOWN_EVENTS = 200
+OWN = "What execute-inline was given; null: the campaign's own."
 
 
+@extend_schema_serializer(component_name="TriggeredRun")
 class Triggered(CamelModelSerializer[CampaignRun]):
     """The answer to a trigger."""
 
@@ -39,8 +40,19 @@ class Triggered(CamelModelSerializer[CampaignRun]):
         fields = ["id", "campaignId", "run_number", "triggered_by", "status", "created_at"]
 
 
+class Executing(StrictSerializer):
+    """The answer to execute-inline. Only describes it."""
+
+    status = serializers.ChoiceField(["executing"])
+    runId = serializers.CharField()
+
+
+@extend_schema_serializer(component_name="RunFile")
 class File(CamelModelSerializer[RunFile]):
     id = fields.OwnId()
+    format = FileFormat()
+    sizeBytes = serializers.IntegerField(source="size_bytes", min_value=0)
+    rowCount = serializers.IntegerField(source="row_count", min_value=0)
     downloadUrl = serializers.SerializerMethodField()
 
     class Meta:
@@ -49,8 +61,8 @@ class File(CamelModelSerializer[RunFile]):
             "id",
             "name",
             "format",
-            "size_bytes",
-            "row_count",
+            "sizeBytes",
+            "rowCount",
             "sha256",
             "created_at",
             "downloadUrl",
@@ -61,11 +73,21 @@ class File(CamelModelSerializer[RunFile]):
         return reverse("run-file-download", args=[run, file.public_id])
 
 
-class Run(Triggered):
-    """One run; needs `names` (of `NamesOf`) in the context, and prefetched files."""
+class ProgressOfRun(StrictSerializer):
+    percent = serializers.FloatField(min_value=0, max_value=100)
+    customersPerSecond = serializers.FloatField(allow_null=True)
+    etaSeconds = serializers.FloatField(allow_null=True)
 
-    waitsFor = fields.TextOrNull(source="waits_for")
-    error = fields.TextOrNull()
+
+@extend_schema_serializer(component_name="Run")
+class RunSerializer(Triggered):
+    """One run: how far it is, what it came to, and its files."""
+
+    # Needs `names` in the context, and prefetched files.
+    decisionFlowId = fields.PublicId(Flow, source="flow", allow_null=True, help_text=OWN)
+    segmentId = fields.PublicId(Segment, source="segment", allow_null=True, help_text=OWN)
+    waitsFor = fields.TextOrNull(source="waits_for", allow_null=True)
+    error = fields.TextOrNull(allow_null=True)
     progress = serializers.SerializerMethodField()
     summary = serializers.SerializerMethodField()
     files = File(many=True)
@@ -73,6 +95,8 @@ class Run(Triggered):
     class Meta(Triggered.Meta):
         fields = [
             *Triggered.Meta.fields,
+            "decisionFlowId",
+            "segmentId",
             "phase",
             "waitsFor",
             "error",
@@ -84,6 +108,7 @@ class Run(Triggered):
             "files",
         ]
 
+    @extend_schema_field(ProgressOfRun)
     def get_progress(self, run: CampaignRun) -> dict[str, float | None]:
         progress = measure_progress(run, timezone.now())
         return {
@@ -92,69 +117,44 @@ class Run(Triggered):
             "etaSeconds": progress.eta_seconds,
         }
 
+    @extend_schema_field(RunSummary(allow_null=True))
     def get_summary(self, run: CampaignRun) -> dict[str, Any] | None:
         names: Names = self.context["names"]
         return None if run.summary is None else named_summary(run.summary, names)
 
 
+@extend_schema_serializer(component_name="RunEvent")
 class Event(CamelModelSerializer[RunEvent]):
+    """Something that happened to a run."""
+
+    data = fields.JsonObject()  # type: ignore[assignment]  # of the event, not the serializer
+
     class Meta:
         model = RunEvent
         fields = ["at", "kind", "message", "data"]
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Names of offers and channels by public id; what has been deleted has none."""
+@extend_schema_serializer(component_name="RunDetail")
+class RunDetail(RunSerializer):
+    """One run with its latest events, oldest first."""
 
-    offers: Mapping[str, str]
-    channels: Mapping[str, str]
+    events = Event(many=True)
 
-
-def names_in(tenant: Tenant, parts: Iterable[Mapping[str, Any]]) -> Names:
-    """Look up the names of all offers and channels that `parts` mention, with two queries."""
-    parts = list(parts)
-    return Names(
-        names_of(Offer.objects.of(tenant), {part.get("offerId") for part in parts}),
-        names_of(Channel.objects.of(tenant), {part.get("channelId") for part in parts}),
-    )
+    class Meta(RunSerializer.Meta):
+        fields = [*RunSerializer.Meta.fields, "events"]
 
 
-def names_of(rows: QuerySet[Any], public_ids: set[Any]) -> dict[str, str]:
-    kind = rows.model.__name__
-    keys = {ids.decode(kind, public_id) for public_id in public_ids} - {None}
-    found = rows.filter(pk__in=keys).values_list("pk", "name")
-    return {ids.encode(kind, key): name for key, name in found}
-
-
-def summary_parts(summary: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    summary = summary or {}
-    return [part for key in ("offers", "channels", "caps") for part in summary.get(key, [])]
-
-
-def named_summary(summary: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    """Return the summary with offerName and channelName beside every id."""
-    named = dict(summary)
-    for key in ("offers", "channels", "caps"):
-        if key in named:
-            named[key] = [with_names(part, names) for part in named[key]]
-    return named
-
-
-def with_names(part: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    named = dict(part)
-    if part.get("offerId") is not None:
-        named["offerName"] = names.offers.get(part["offerId"])
-    if part.get("channelId") is not None:
-        named["channelName"] = names.channels.get(part["channelId"])
-    return named
+def readable_runs(tenant: Tenant) -> QuerySet[CampaignRun]:
+    """Runs of the tenant with their files, without their bulky insides."""
+    runs: QuerySet[CampaignRun] = CampaignRun.objects.of(tenant)
+    return runs.defer("spec", "traceback", "allocation_report").prefetch_related("files")
 
 
 def present_runs(tenant: Tenant, runs: Iterable[CampaignRun]) -> list[dict[str, Any]]:
     """Show the runs with names resolved, in two queries whatever their number."""
     runs = list(runs)
     names = names_in(tenant, (part for run in runs for part in summary_parts(run.summary)))
-    return [dict(row) for row in Run(runs, many=True, context={"names": names}).data]
+    return [dict(row) for row in RunSerializer(runs, many=True, context={"names": names}).data]
 
 
 def present_run(tenant: Tenant, run: CampaignRun) -> dict[str, Any]:
@@ -162,31 +162,3 @@ def present_run(tenant: Tenant, run: CampaignRun) -> dict[str, Any]:
     (data,) = present_runs(tenant, [run])
     latest = RunEvent.objects.filter(run=run).order_by("-id")[:SHOWN_EVENTS]
     return {**data, "events": Event(list(latest)[::-1], many=True).data}
-
-
-def first_recommendations(tenant: Tenant, campaign: Campaign) -> list[dict[str, Any]]:
-    """What the first customers by key got from the latest completed run."""
-    finished = CampaignRun.objects.of(tenant).filter(campaign=campaign, status__in=COMPLETED)
-    run_key = finished.order_by("-run_number").values_list("pk", flat=True).first()
-    if run_key is None:
-        return []
-    rows = Recommendation.objects.filter(run_id=run_key).order_by("customer_key", "rank")
-    shown = [recommendation(row) for row in rows[:SHOWN_RECOMMENDATIONS]]
-    names = names_in(tenant, shown)
-    for row in shown:
-        row["offerName"] = names.offers.get(row["offerId"])
-        row["channel"] = names.channels.get(row["channelId"])
-    return shown
-
-
-def recommendation(row: Recommendation) -> dict[str, Any]:
-    return {
-        "customerId": row.customer_key,
-        "rank": row.rank,
-        "offerId": ids.encode("Offer", row.offer_id),
-        "offerName": None,
-        "channelId": ids.encode("Channel", row.channel_id),
-        "channel": None,
-        "creativeId": ids.encode("Creative", row.creative_id) if row.creative_id else None,
-        "score": row.score,
-    }

@@ -4,7 +4,27 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from campaigns.api import audiences, catalog, flows, rules, views
+from campaigns.api import (
+    api_keys,
+    audit,
+    catalog,
+    channels,
+    documentation,
+    flows,
+    interactions,
+    members,
+    models,
+    policies,
+    ranking_profiles,
+    results,
+    rules,
+    run_views,
+    schemas,
+    segments,
+    uploads,
+    views,
+    volume_constraints,
+)
 from campaigns.api.viewsets import TenantViewSet
 
 Actions = dict[str, Any]
@@ -12,36 +32,83 @@ Actions = dict[str, Any]
 LIST: Actions = {"get": "list", "post": "create"}
 READ_LIST: Actions = {"get": "list"}
 DETAIL: Actions = {"get": "retrieve"}
+REFRESH: Actions = {"post": "refresh"}
+SCHEMA_DATA: Actions = {"get": "rows", "post": "add_rows"}
 CHANGE: Actions = {**DETAIL, "put": "update", "patch": "update", "delete": "destroy"}
 
 
-def resource(name: str, view: type[TenantViewSet], actions: Actions) -> list[URLPattern]:
-    return [path(name, view.as_view(actions)), path(f"{name}/<str:id>", view.as_view(DETAIL))]
+def resource(
+    name: str, view: type[TenantViewSet], actions: Actions, detail: Actions = DETAIL
+) -> list[URLPattern]:
+    return [path(name, view.as_view(actions)), path(f"{name}/<str:id>", view.as_view(detail))]
 
 
-campaign_detail = views.CampaignViewSet.as_view(
-    {"get": "retrieve", "put": "update", "patch": "update"}
-)
 history = views.HistoryViewSet.as_view({"get": "list", "post": "trigger"})
-run_detail = views.CampaignRunViewSet.as_view(DETAIL)
-only_file = views.RunFileViewSet.as_view({"get": "only_file"})
-download = views.RunFileViewSet.as_view({"get": "download"})
-publish = flows.FlowViewSet.as_view({"post": "publish"})
+execute_inline = views.CampaignViewSet.as_view({"post": "execute_inline"})
+cancel = run_views.CampaignRunViewSet.as_view({"post": "cancel"})
+retry = run_views.CampaignRunViewSet.as_view({"post": "retry"})
+results_of_run = results.ResultsViewSet.as_view(READ_LIST)
+files_of_run = run_views.RunFileViewSet.as_view(READ_LIST)
+only_file = run_views.DownloadViewSet.as_view({"get": "only_file"})
+download = run_views.DownloadViewSet.as_view({"get": "download"})
+flow_actions = {
+    "publish": {"post": "publish"},
+    "rollback": {"post": "rollback"},
+    "schema": {"get": "definition"},
+    "validate": {"post": "validate"},
+    "versions": {"get": "versions_of"},
+    "<str:id>": CHANGE,
+    "<str:id>/versions": {"get": "versions"},
+    "<str:id>/versions/<int:number>": {"get": "version"},
+}
+api_key_detail: Actions = {**DETAIL, "delete": "destroy"}
 
 urlpatterns = [
+    path("openapi.json", documentation.openapi, name="openapi"),
+    path("docs", documentation.swagger, name="swagger"),
+    path("redoc", documentation.redoc, name="redoc"),
     path("runs", views.CampaignViewSet.as_view(LIST)),
-    path("runs/<str:id>", campaign_detail),
+    path("runs/execute-inline", execute_inline),
+    path("runs/<str:id>", views.CampaignViewSet.as_view(CHANGE)),
     path("runs/<str:id>/campaign-runs", history),
-    path("campaign-runs/<str:id>", run_detail),
+    *resource("campaign-runs", run_views.CampaignRunViewSet, READ_LIST),
+    path("campaign-runs/<str:id>/cancel", cancel),
+    path("campaign-runs/<str:id>/retry", retry),
+    path("campaign-runs/<str:id>/results", results_of_run, name="run-results"),
+    path("campaign-runs/<str:id>/events", run_views.RunEventViewSet.as_view(READ_LIST)),
+    path("campaign-runs/<str:id>/files", files_of_run),
     path("campaign-runs/<str:id>/file", only_file),
     path("campaign-runs/<str:id>/files/<str:file>/download", download, name="run-file-download"),
-    path("decision-flows/publish", publish),
-    *resource("schemas", audiences.SchemaViewSet, READ_LIST),
-    *resource("segments", audiences.SegmentViewSet, LIST),
-    *resource("decision-flows", flows.FlowViewSet, LIST),
-    *resource("categories", catalog.CategoryViewSet, LIST),
-    *resource("offers", catalog.OfferViewSet, LIST),
-    *resource("channels", catalog.ChannelViewSet, LIST),
-    *resource("creatives", catalog.CreativeViewSet, LIST),
-    *resource("qualification-rules", rules.RuleViewSet, LIST),
+    path("decision-flows", flows.FlowViewSet.as_view(LIST)),
+    *(
+        path(f"decision-flows/{name}", flows.FlowViewSet.as_view(actions))
+        for name, actions in flow_actions.items()
+    ),
+    *resource("ranking-profiles", ranking_profiles.RankingProfileViewSet, LIST, CHANGE),
+    *resource("algorithm-models", models.ModelViewSet, LIST, CHANGE),
+    path("schemas/upload", uploads.UploadViewSet.as_view({"post": "upload"})),
+    *resource("schemas", schemas.SchemaViewSet, LIST, CHANGE),
+    path("schemas/<str:id>/data", schemas.SchemaViewSet.as_view(SCHEMA_DATA)),
+    path("schemas/<str:id>/refresh", schemas.SchemaViewSet.as_view(REFRESH)),
+    path("segments/preview-count", segments.SegmentViewSet.as_view({"post": "preview_count"})),
+    *resource("segments", segments.SegmentViewSet, LIST, {**CHANGE, "post": "act"}),
+    path("segments/<str:id>/refresh", segments.SegmentViewSet.as_view(REFRESH)),
+    path("segments/<str:id>/sample", segments.SegmentViewSet.as_view({"get": "sample"})),
+    *resource("api-keys", api_keys.ApiKeyViewSet, {**LIST, "delete": "revoke"}, api_key_detail),
+    *resource("members", members.MemberViewSet, LIST, CHANGE),
+    *resource("users", members.MemberViewSet, LIST, CHANGE),
+    path("audit-log", audit.AuditViewSet.as_view(READ_LIST)),
+    path("audit-logs", audit.AuditViewSet.as_view(READ_LIST)),
+    *resource("categories", catalog.CategoryViewSet, LIST, CHANGE),
+    *resource("sub-categories", catalog.SubCategoryViewSet, LIST, CHANGE),
+    *resource("offers", catalog.OfferViewSet, LIST, CHANGE),
+    *resource("channels", channels.ChannelViewSet, LIST, CHANGE),
+    *resource("placements", channels.PlacementViewSet, LIST, CHANGE),
+    *resource("creatives", catalog.CreativeViewSet, LIST, CHANGE),
+    *resource("qualification-rules", rules.RuleViewSet, LIST, CHANGE),
+    *resource("contact-policies", policies.PolicyViewSet, LIST, CHANGE),
+    *resource("volume-constraints", volume_constraints.ConstraintViewSet, LIST, CHANGE),
+    # Documented under both names.
+    *resource("frequency-caps", volume_constraints.ConstraintViewSet, LIST, CHANGE),
+    path("interactions", interactions.InteractionViewSet.as_view(LIST)),
 ]

@@ -1,74 +1,157 @@
-"""The endpoints of campaigns and their runs: read the request, call a service, answer."""
+"""The documented endpoints of campaigns: read the request, call a service, answer."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpResponseBase, StreamingHttpResponse
-from django.utils.cache import get_conditional_response
-from django.utils.http import content_disposition_header, quote_etag
-from rest_framework.exceptions import NotFound
-from rest_framework.negotiation import BaseContentNegotiation
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from campaigns.api import examples
 from campaigns.api.camel import StrictSerializer
-from campaigns.api.campaigns import CampaignConfig, CampaignInput, CampaignRow, with_latest_run
+from campaigns.api.campaign_input import RUN_OR_CAMPAIGN, CampaignInput, ExecuteInline
+from campaigns.api.campaigns import (
+    CampaignConfig,
+    CampaignDetail,
+    CampaignRow,
+    with_latest_run,
+)
 from campaigns.api.errors import flatten
+from campaigns.api.filters import FilterSet, OneOf
 from campaigns.api.pagination import HistoryPaged, RunsPaged
-from campaigns.api.runs import Triggered, first_recommendations, present_run, present_runs
-from campaigns.api.viewsets import TenantViewSet, find_row, read_body
-from campaigns.models import Campaign, CampaignRun, RunFile
+from campaigns.api.results import present_results
+from campaigns.api.runs import (
+    Executing,
+    RunDetail,
+    RunSerializer,
+    Triggered,
+    present_run,
+    present_runs,
+    readable_runs,
+)
+from campaigns.api.viewsets import ResourceViewSet, TenantViewSet, find_row, read_body
+from campaigns.models import Campaign, CampaignRun, Recommendation, Status
 from campaigns.services.campaigns import (
     CampaignFields,
     create_campaign,
     find_faults,
     update_campaign,
 )
-from campaigns.services.files import open_file
+from campaigns.services.deletion import delete_campaign
+from campaigns.services.execution import execute_campaign, execute_pending
+from campaigns.services.progress import COMPLETED
 from campaigns.services.runs import request_run
 from executor.errors import Rejected
+from kaireon import ids
+from kaireon.access.models import Tenant
 
 DETAIL_RUNS = 10
+DETAIL_RESULTS = 100
+FORCE = OpenApiParameter(
+    "force",
+    {"type": "string", "enum": ["true", "false"], "default": "false"},
+    description="Cancel a run in progress first; without it that is a 409.",
+)
+EITHER_ID = OpenApiParameter(
+    "id", {"type": "string", "pattern": RUN_OR_CAMPAIGN}, OpenApiParameter.PATH
+)
+CAMPAIGN_OR_RUN = PolymorphicProxySerializer(
+    component_name="CampaignOrRun",
+    serializers=[CampaignDetail, RunDetail],
+    resource_type_field_name=None,
+)
 
 
-class CampaignViewSet(TenantViewSet):
+class CampaignFilter(FilterSet):
+    status = OneOf("status", Status.values)
+
+
+class CampaignViewSet(ResourceViewSet):
+    """Campaigns: which flow, for which segment, when, how much, and into which file."""
+
     model = Campaign
     pagination_class = RunsPaged
+    filterset_class = CampaignFilter
+    search_fields = ("name", "description")
+    query_params = {"destroy": ("force",)}
 
     def get_queryset(self) -> QuerySet[Campaign]:
         return with_latest_run(self.tenant)
 
+    @extend_schema(responses={200: CampaignRow}, examples=[examples.LISTED])
     def list(self, request: Request) -> Response:
-        page = self.paginate_queryset(self.get_queryset())
+        """Campaigns, newest first, each with its latest run."""
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(CampaignRow(page, many=True).data)
 
+    @extend_schema(parameters=[EITHER_ID], responses={200: CAMPAIGN_OR_RUN})
     def retrieve(self, request: Request, id: str) -> Response:
+        """A campaign, or the run of this id, for whoever follows what execute-inline began."""
+        if is_run(id):
+            run = find_row(readable_runs(self.tenant), id)
+            return Response(present_run(self.tenant, run))
         campaign = self.get_object()
-        runs = readable_runs(self).filter(campaign=campaign).order_by("-run_number")
+        runs = readable_runs(self.tenant).filter(campaign=campaign).order_by("-run_number")
         return Response(
             {
                 **CampaignConfig(campaign).data,
                 "runs": present_runs(self.tenant, runs[:DETAIL_RUNS]),
-                "recommendations": first_recommendations(self.tenant, campaign),
+                **latest_results(self.tenant, campaign),
             }
         )
 
+    @extend_schema(
+        request=CampaignInput, responses={201: CampaignConfig}, examples=[examples.CREATE]
+    )
     def create(self, request: Request) -> Response:
-        fields = self.read_fields(request, Campaign(tenant=self.tenant), partial=False)
+        """Make a campaign; this starts nothing."""
+        fields = self.read_fields(request.data, Campaign(tenant=self.tenant), partial=False)
         campaign = create_campaign(self.tenant, fields)
         return Response(self.shown(campaign), status=201)
 
+    @extend_schema(request=CampaignInput, responses={200: CampaignConfig})
     def update(self, request: Request, id: str) -> Response:
-        campaign = self.get_object()
-        fields = self.read_fields(request, campaign, partial=True)
-        return Response(self.shown(update_campaign(campaign, fields)))
+        """Change any subset of the fields, by PUT and PATCH alike."""
+        with transaction.atomic():
+            campaign = self.get_locked_object()
+            expected, data = self.read_version(request)
+            fields = self.read_fields(data, campaign, partial=True)
+            update_campaign(campaign, fields, expected)
+        return Response(self.shown(campaign))
 
-    def read_fields(self, request: Request, campaign: Campaign, *, partial: bool) -> CampaignFields:
+    @extend_schema(parameters=[FORCE], responses={204: None})
+    def destroy(self, request: Request, id: str) -> Response:
+        """Delete a campaign with its runs, their results and files."""
+        delete_campaign(self.get_object(), force=read_flag(request, "force"))
+        return Response(status=204)
+
+    @extend_schema(
+        request=ExecuteInline,
+        responses={200: Executing},
+        examples=[examples.EXECUTE, examples.EXECUTING],
+    )
+    def execute_inline(self, request: Request) -> Response:
+        """Have a run executed with the given flow and segment; answers before any work."""
+        given = read_body(ExecuteInline, request)
+        targets = given["flow"], given["segment"]
+        if is_run(given["run_id"]):
+            run = find_row(CampaignRun.objects.of(self.tenant), given["run_id"])
+            run = execute_pending(run, *targets)
+        else:
+            campaign = find_row(Campaign.objects.of(self.tenant), given["run_id"])
+            run = execute_campaign(campaign, *targets)
+        return Response({"status": "executing", "runId": run.public_id})
+
+    def read_fields(self, data: Any, campaign: Campaign, *, partial: bool) -> CampaignFields:
         """Return the fields of the body; raises Rejected with faults of type and value together."""
-        if not isinstance(request.data, dict):
+        if not isinstance(data, Mapping):
             raise Rejected("The body must be a JSON object.")
         reader = CampaignInput(partial=partial, context=self.get_serializer_context())
-        fields, mistyped = reader.read_fields(request.data)
+        fields, mistyped = reader.read_fields(data)
         if mistyped:
             others = find_faults(campaign, fields)
             faults = list(flatten(mistyped))
@@ -85,76 +168,42 @@ class HistoryViewSet(TenantViewSet):
 
     model = Campaign
     pagination_class = HistoryPaged
+    list_component = "RunHistory"
 
+    @extend_schema(responses={200: RunSerializer})
     def list(self, request: Request, id: str) -> Response:
-        runs = readable_runs(self).filter(campaign=self.get_object()).order_by("-run_number")
-        page = self.paginate_queryset(runs)
+        """The runs of a campaign, by number from the last."""
+        runs = readable_runs(self.tenant).filter(campaign=self.get_object())
+        page = self.paginate_queryset(runs.order_by("-run_number"))
         return self.get_paginated_response(present_runs(self.tenant, page or ()))
 
+    @extend_schema(request=None, responses={201: Triggered}, examples=[examples.TRIGGERED])
     def trigger(self, request: Request, id: str) -> Response:
+        """Make a run of the campaign and have it executed."""
         campaign = self.get_object()
         read_body(StrictSerializer, request)
         return Response(Triggered(request_run(campaign)).data, status=201)
 
 
-class CampaignRunViewSet(TenantViewSet):
-    model = CampaignRun
-
-    def get_queryset(self) -> QuerySet[CampaignRun]:
-        return readable_runs(self)
-
-    def retrieve(self, request: Request, id: str) -> Response:
-        return Response(present_run(self.tenant, self.get_object()))
+def is_run(public_id: object) -> bool:
+    return ids.decode("CampaignRun", public_id) is not None
 
 
-class TakesAnyAccept(BaseContentNegotiation):
-    """A download is what it is, whatever media types the client prefers."""
-
-    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
-        return renderers[0], renderers[0].media_type
-
-
-class RunFileViewSet(TenantViewSet):
-    model = CampaignRun
-    content_negotiation_class = TakesAnyAccept
-
-    def get_queryset(self) -> QuerySet[CampaignRun]:
-        return CampaignRun.objects.of(self.tenant)
-
-    def download(self, request: Request, id: str, file: str) -> HttpResponseBase:
-        return send(request, find_row(self.files(), file))
-
-    def only_file(self, request: Request, id: str) -> HttpResponseBase:
-        files = list(self.files()[:2])
-        if len(files) != 1:
-            raise NotFound(
-                "This run has several files: name one." if files else "This run has no file yet."
-            )
-        return send(request, files[0])
-
-    def files(self) -> QuerySet[RunFile]:
-        return RunFile.objects.of(self.tenant).filter(run=self.get_object()).order_by("pk")
+def read_flag(request: Request, name: str) -> bool:
+    text = request.query_params.get(name, "false")
+    if text not in ("true", "false"):
+        raise ValidationError({name: ["Must be true or false."]})
+    return text == "true"
 
 
-def readable_runs(view: TenantViewSet) -> QuerySet[CampaignRun]:
-    """Runs of the caller's tenant with their files, without their bulky insides."""
-    runs = CampaignRun.objects.of(view.tenant).defer("spec", "traceback")
-    return runs.prefetch_related("files")
-
-
-def send(request: Request, file: RunFile) -> HttpResponseBase:
-    """Stream the file, or answer 304 to a client that has it."""
-    etag = quote_etag(file.sha256)
-    unchanged = get_conditional_response(request._request, etag=etag)
-    if unchanged is not None:
-        return unchanged
-    try:
-        pieces = open_file(file) if request.method == "GET" else iter(())
-    except FileNotFoundError as error:
-        raise NotFound("The file is no longer stored.") from error
-    headers = {
-        "Content-Disposition": content_disposition_header(True, file.name),
-        "Content-Length": str(file.size_bytes),
-        "ETag": etag,
+def latest_results(tenant: Tenant, campaign: Campaign) -> dict[str, Any]:
+    """What the first customers by key got from the latest finished run, and where the rest is."""
+    runs = CampaignRun.objects.of(tenant).filter(campaign=campaign)
+    finished = runs.filter(status__in=COMPLETED).only("tenant_id").order_by("-run_number").first()
+    if finished is None:
+        return {"recommendations": [], "resultsUrl": None}
+    rows = Recommendation.objects.filter(run_id=finished.pk).order_by("customer_key", "rank")
+    return {
+        "recommendations": present_results(tenant, rows[:DETAIL_RESULTS]),
+        "resultsUrl": reverse("run-results", args=[finished.public_id]),
     }
-    return StreamingHttpResponse(pieces, content_type="text/csv; charset=utf-8", headers=headers)

@@ -11,6 +11,8 @@ from django.db import connection
 
 from campaigns.models import Campaign, Channel, Segment, Status
 from campaigns.models.channel import BATCH_DELIVERY_MODES
+from campaigns.services.segment_views import VIEW_SCHEMA
+from executor.s3 import find_fault
 
 #: (path of the field, what is wrong with it)
 Fault = tuple[str, str]
@@ -33,6 +35,10 @@ MAX_VOLUME = 2**53
 MAX_NAME = 255
 TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 DAY_OF_MONTH = re.compile(r"[1-9]|1[0-9]|2[0-8]|last_working_day")
+#: A key on S3 has at most 1,024 bytes, and the file's name comes behind the path.
+MAX_S3_PATH = 512
+#: Only what needs no escaping in a key; "=" for folders such as date=2026-03-22.
+S3_PATH = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)+")
 
 
 def campaign_faults(
@@ -41,7 +47,7 @@ def campaign_faults(
     """Return all that is wrong with `campaign` as it would be saved.
 
     `given` names the attributes this change sets; `channels` are the new channels, or None to
-    keep the present ones. Costs at most two queries.
+    keep the present ones. Costs a few queries, however large the campaign.
     """
     return [
         *name_faults(campaign, given),
@@ -132,17 +138,32 @@ def volume_faults(campaign: Campaign) -> Iterator[Fault]:
 
 
 def file_faults(campaign: Campaign) -> Iterator[Fault]:
-    if campaign.file_format in ("json", "parquet"):
-        yield "fileConfig.format", f'"{campaign.file_format}" is not available in this version.'
-    elif campaign.file_format not in Campaign.FileFormat.values:
-        yield "fileConfig.format", 'Must be "csv".'
-    if campaign.file_destination == "s3":
-        yield "fileConfig.destination", '"s3" is not available in this version.'
-    elif campaign.file_destination not in Campaign.Destination.values:
-        yield "fileConfig.destination", 'Must be "download".'
+    if campaign.file_format not in Campaign.FileFormat.values:
+        yield "fileConfig.format", f"Must be one of: {', '.join(Campaign.FileFormat.values)}."
+    if campaign.file_destination not in Campaign.Destination.values:
+        allowed = ", ".join(Campaign.Destination.values)
+        yield "fileConfig.destination", f"Must be one of: {allowed}."
+    elif fault := s3_fault(campaign):
+        yield "fileConfig.s3Path", fault
     if campaign.include_personalization:
         yield "fileConfig.includePersonalization", "Is not available in this version."
     yield from column_faults(campaign.file_columns)
+
+
+def s3_fault(campaign: Campaign) -> str | None:
+    path = campaign.s3_path
+    if campaign.file_destination != Campaign.Destination.S3:
+        return 'May be given only with the destination "s3".' if path else None
+    if not path:
+        return 'Is required with the destination "s3", as s3://bucket/prefix.'
+    if len(path) > MAX_S3_PATH:
+        return f"May have at most {MAX_S3_PATH} characters."
+    if not S3_PATH.fullmatch(path) or {".", ".."} & {*path.split("/")}:
+        return (
+            "Must be s3://bucket/prefix; a prefix is one or more parts separated by /, none of"
+            ' them empty, "." or "..", of letters (a to z), digits and ! - _ . * \' ( ) = only.'
+        )
+    return find_fault(path, campaign.tenant.s3_locations)
 
 
 def column_faults(columns: Sequence[str]) -> Iterator[Fault]:
@@ -179,12 +200,21 @@ def activation_faults(campaign: Campaign, given: Collection[str]) -> Iterator[Fa
         return
     if campaign.flow_id is not None and campaign.flow.published is None:
         yield "status", f'Cannot be active: the flow "{campaign.flow}" has no published version.'
-    if campaign.segment_id is not None and not view_exists(campaign.segment):
-        yield "status", f'Cannot be active: the view of segment "{campaign.segment}" is gone.'
+    if campaign.segment_id is None:
+        return
+    segment, base = campaign.segment, campaign.segment.base_schema
+    if not relation_exists(base.relation_schema, base.relation_name):
+        yield "status", f'Cannot be active: the table of segment "{segment}" is gone.'
+    elif not view_exists(segment):
+        yield "status", f'Cannot be active: the view of segment "{segment}" is gone.'
 
 
 def view_exists(segment: Segment) -> bool:
+    return relation_exists(VIEW_SCHEMA, segment.view_name)
+
+
+def relation_exists(schema: str, name: str) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"segments.{segment.view_name}"])
+        cursor.execute("SELECT to_regclass(format('%%I.%%I', %s, %s)) IS NOT NULL", [schema, name])
         row: tuple[bool] = cursor.fetchone()
     return row[0]

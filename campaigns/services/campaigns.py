@@ -8,6 +8,7 @@ from django.db import transaction
 
 from campaigns.models import Campaign, Channel, Flow, Segment
 from campaigns.services.campaign_checks import Fault, campaign_faults
+from campaigns.services.resources import check_version
 from executor.errors import Rejected
 from kaireon.access.models import Tenant
 
@@ -35,6 +36,7 @@ class CampaignFields(TypedDict, total=False):
     file_columns: list[str]
     include_personalization: bool
     file_destination: str
+    s3_path: str
 
 
 def create_campaign(tenant: Tenant, fields: CampaignFields) -> Campaign:
@@ -53,14 +55,18 @@ def create_campaign(tenant: Tenant, fields: CampaignFields) -> Campaign:
     return campaign
 
 
-def update_campaign(campaign: Campaign, fields: CampaignFields) -> Campaign:
+def update_campaign(
+    campaign: Campaign, fields: CampaignFields, expected: int | None = None
+) -> Campaign:
     """Change any subset of the fields and raise the version; return the campaign as stored.
 
-    Raises Rejected with every fault, each under the documented name of its field.
+    Raises Rejected with every fault, each under the documented name of its field, and Conflict
+    when the campaign no longer has the version `expected`.
     """
     with transaction.atomic():
-        rows = Campaign.unscoped.select_related("tenant", "flow", "segment")
+        rows = Campaign.unscoped.select_related("tenant", "flow", "segment__base_schema")
         stored: Campaign = rows.select_for_update(of=("self",), no_key=True).get(pk=campaign.pk)
+        check_version(stored, expected)
         reject(find_faults(stored, fields))
         if fields:
             stored.version += 1

@@ -1,10 +1,14 @@
 """Making qualification rules that the flow engine can read."""
 
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+from django.db import transaction
+
 from campaigns.models import QualificationRule
-from campaigns.services.resources import create_row
+from campaigns.services.references import place_in_scope
+from campaigns.services.resources import check_version, create_row, update_row
 from executor.errors import Rejected
 from executor.flow.catalog import RuleFacts
 from executor.flow.operators import quoted
@@ -15,15 +19,33 @@ from kaireon.access.models import Tenant
 Fault = tuple[str, str]
 
 
-def create_rule(tenant: Tenant, fields: dict[str, Any]) -> QualificationRule:
+def create_rule(tenant: Tenant, fields: Mapping[str, Any]) -> QualificationRule:
     """Insert a rule. Raises Rejected for what no run could evaluate, Conflict for a name it has.
 
     Which columns there are, and of what type, is only known once a flow runs for a segment.
     """
-    faults = rule_faults(QualificationRule(tenant=tenant, **fields))
+    with transaction.atomic():
+        values = checked(QualificationRule(tenant=tenant), fields)
+        return create_row(QualificationRule, tenant, values)
+
+
+def update_rule(
+    rule: QualificationRule, fields: Mapping[str, Any], expected: int | None
+) -> QualificationRule:
+    """Change any subset of the fields of a rule that the caller has locked."""
+    check_version(rule, expected)
+    return update_row(rule, checked(rule, fields))
+
+
+def checked(rule: QualificationRule, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values to store. Raises Rejected with all that is wrong with the outcome."""
+    values, faults = place_in_scope(rule, fields)
+    for name, value in values.items():
+        setattr(rule, name, value)
+    faults = faults or rule_faults(rule)
     if faults:
         raise Rejected.of(faults)
-    return create_row(QualificationRule, tenant, fields)
+    return values
 
 
 def rule_faults(rule: QualificationRule) -> list[Fault]:

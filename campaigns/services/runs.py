@@ -1,13 +1,16 @@
-"""Ask for a run of a campaign."""
+"""Ask for a run of a campaign, again for one that failed, and look whether it can be run."""
 
 from functools import partial
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Max
 
-from campaigns.models import Campaign, CampaignRun, Status
+from campaigns.models import Campaign, CampaignRun, Flow, Segment, Status
+from campaigns.services.campaign_checks import view_exists
 from campaigns.services.errors import Conflict
 from executor.tasks import wake
+
+RETRIABLE = (CampaignRun.Status.FAILED, CampaignRun.Status.CANCELLED)
 
 
 def request_run(
@@ -19,32 +22,69 @@ def request_run(
     the view of its segment is gone.
     """
     with transaction.atomic():
-        # The number is given under the campaign's lock, so two triggers never share one.
-        locked = Campaign.objects.of(campaign.tenant_id).select_for_update().get(pk=campaign.pk)
-        _check_runnable(locked)
-        last = locked.runs.aggregate(last=Max("run_number"))["last"] or 0
-        run: CampaignRun = CampaignRun.unscoped.create(
-            tenant_id=locked.tenant_id,
-            campaign=locked,
-            run_number=last + 1,
-            triggered_by=triggered_by,
-        )
-        run.refresh_from_db(fields=["created_at"])
-        if dispatch:
-            transaction.on_commit(partial(wake, run.pk))
+        locked = lock(campaign)
+        check_status(locked)
+        check_targets(locked.flow, locked.segment)
+        return insert_run(locked, triggered_by=triggered_by, dispatch=dispatch)
+
+
+def retry_run(run: CampaignRun) -> CampaignRun:
+    """Ask for a new run that decides by and for the same as one that failed or was cancelled.
+
+    Raises Conflict for any other run, and for whatever `request_run` does.
+    """
+    with transaction.atomic():
+        locked = lock(run.campaign)
+        if run.status not in RETRIABLE:
+            raise Conflict(
+                f"Run {run.run_number} is {run.status};"
+                f" only {' and '.join(RETRIABLE)} ones can be retried."
+            )
+        check_status(locked)
+        check_targets(run.flow or locked.flow, run.segment or locked.segment)
+        return insert_run(locked, triggered_by="retry", flow=run.flow, segment=run.segment)
+
+
+def lock(campaign: Campaign) -> Campaign:
+    """The campaign, locked: a run's number is given under it, so two runs never share one."""
+    rows = Campaign.objects.of(campaign.tenant_id).select_for_update()
+    locked: Campaign | None = rows.filter(pk=campaign.pk).first()
+    if locked is None:
+        raise Conflict("The campaign has been deleted meanwhile.")
+    return locked
+
+
+def insert_run(
+    locked: Campaign,
+    *,
+    triggered_by: str = "manual",
+    flow: Flow | None = None,
+    segment: Segment | None = None,
+    dispatch: bool = True,
+) -> CampaignRun:
+    """Insert the next run of a locked campaign; `flow` and `segment` replace the campaign's."""
+    last = locked.runs.aggregate(last=Max("run_number"))["last"] or 0
+    run: CampaignRun = CampaignRun.unscoped.create(
+        tenant_id=locked.tenant_id,
+        campaign=locked,
+        run_number=last + 1,
+        triggered_by=triggered_by,
+        flow=flow,
+        segment=segment,
+    )
+    run.refresh_from_db(fields=["created_at"])
+    if dispatch:
+        transaction.on_commit(partial(wake, run.pk))
     return run
 
 
-def _check_runnable(campaign: Campaign) -> None:
+def check_status(campaign: Campaign) -> None:
     if campaign.status in (Status.PAUSED, Status.ARCHIVED):
         raise Conflict(f"The campaign is {campaign.status}; only draft and active ones can be run")
-    if campaign.flow.published is None:
-        raise Conflict(f'The decision flow "{campaign.flow}" has no published version')
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT to_regclass(format('segments.%%I', %s::text)) IS NOT NULL",
-            [campaign.segment.view_name],
-        )
-        (exists,) = cursor.fetchone()
-    if not exists:
-        raise Conflict(f'The view of the segment "{campaign.segment}" is gone: refresh the segment')
+
+
+def check_targets(flow: Flow, segment: Segment) -> None:
+    if flow.published is None:
+        raise Conflict(f'The decision flow "{flow}" has no published version')
+    if not view_exists(segment):
+        raise Conflict(f'The view of the segment "{segment}" is gone: refresh the segment')

@@ -5,18 +5,21 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.db import IntegrityError, InternalError, OperationalError, connection, transaction
-from psycopg import errors, sql
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from psycopg import sql
 
-from campaigns.models import Schema
+from campaigns.models import Schema, Segment
+from campaigns.services.errors import Conflict
 from campaigns.services.imports.table import DATA_SCHEMA, count_rows, describe_columns
+from campaigns.services.transactions import explained
 from executor.errors import Rejected
 from executor.flow.types import Column, Kind, column_sql, read_columns
 from kaireon.access.models import Tenant
 
 _OWN_SCHEMAS = frozenset({DATA_SCHEMA, "segments", "information_schema"})
 _NAME_CHARACTERS = 255
-_LOCK_SECONDS = 10
+_NAMED_USERS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +30,32 @@ class Registration:
     warnings: tuple[str, ...]
 
 
-def register_table(tenant: Tenant, relation: str, *, name: str, key: str) -> Registration:
+def register_table(
+    tenant: Tenant,
+    relation: str,
+    *,
+    name: str,
+    key: str,
+    entity_type: str = Schema.EntityType.CUSTOMER,
+) -> Registration:
     """Make a schema of an existing table or view `relation`, written `schema.table`.
 
     Reads all rows once to count them, twice when no index says that the key is unique. Raises
     Rejected for a relation of ours, of another tenant or outside `KAIREON_SOURCE_SCHEMAS`, and
-    for a key that is missing, NULL somewhere or not unique.
+    for a key that is missing, NULL somewhere or not unique; Conflict for what is registered.
     """
     name = name.strip()
     if not 1 <= len(name) <= _NAME_CHARACTERS:
         raise Rejected(("schema", f"a name has 1 to {_NAME_CHARACTERS} characters"))
     place, table = _split(relation)
-    with transaction.atomic(), connection.cursor() as cursor:
+    with explained() as cursor:
         _check_relation(cursor, tenant, place, table)
         columns = read_columns(cursor, place, table)
         _check_key(cursor, sql.Identifier(place, table), key, columns)
         schema = Schema(
             tenant=tenant,
             name=name,
+            entity_type=entity_type,
             origin=Schema.Origin.REGISTERED,
             relation_schema=place,
             relation_name=table,
@@ -56,7 +67,7 @@ def register_table(tenant: Tenant, relation: str, *, name: str, key: str) -> Reg
             with transaction.atomic():
                 schema.save()
         except IntegrityError as error:
-            raise Rejected(("schema", f'"{name}" or {relation} is registered already')) from error
+            raise Conflict(f'"{name}" or {relation} is registered already') from error
     return Registration(schema, _warnings(columns))
 
 
@@ -67,7 +78,7 @@ def refresh_catalog(schema: Schema) -> tuple[str, ...]:
     """
     place, table = schema.relation_schema, schema.relation_name
     displays = {column["name"]: column.get("displayName", "") for column in schema.columns}
-    with transaction.atomic(), connection.cursor() as cursor:
+    with explained() as cursor:
         columns = read_columns(cursor, place, table)
         if schema.key_column not in columns:
             raise Rejected(
@@ -82,32 +93,25 @@ def refresh_catalog(schema: Schema) -> tuple[str, ...]:
 def drop_schema(schema: Schema) -> None:
     """Forget the schema, and drop its table if an import made it.
 
-    Raises Rejected while segments, or views of others, read it.
+    Raises Conflict while segments, or views of others, read it.
     """
-    used = [segment.name for segment in schema.segments.order_by("name")]
-    if used:
-        names = ", ".join(f'"{name}"' for name in used)
-        raise Rejected(("schema", f'"{schema.name}" is the base of segments: {names}'))
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            if schema.origin == Schema.Origin.IMPORTED:
-                cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
-                table = sql.Identifier(schema.relation_schema, schema.relation_name)
-                cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
-            schema.delete()
-    except OperationalError as error:
-        if isinstance(error.__cause__, errors.LockNotAvailable):
-            raise Rejected(("schema", f'"{schema.name}" is being read; try again')) from error
-        raise
-    except InternalError as error:
-        if isinstance(error.__cause__, errors.DependentObjectsStillExist):
-            raise Rejected(
-                (
-                    "schema",
-                    f'"{schema.name}" is read by views: {error.__cause__.diag.message_detail}',
-                )
-            ) from error
-        raise
+    with explained() as cursor:
+        users = _users(schema)
+        if users:
+            named = ", ".join(f'segment "{name}"' for name in users[:_NAMED_USERS])
+            more = f" and {len(users) - _NAMED_USERS} more" if len(users) > _NAMED_USERS else ""
+            raise Conflict(f"The schema is used by {named}{more}.")
+        if schema.origin == Schema.Origin.IMPORTED:
+            table = sql.Identifier(schema.relation_schema, schema.relation_name)
+            cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+        schema.delete()
+
+
+def _users(schema: Schema) -> list[str]:
+    """The names of the segments that read the schema as their base or in a join."""
+    joined = Q(joins__contains=[{"schemaId": schema.public_id}])
+    segments = Segment.objects.of(schema.tenant_id).filter(Q(base_schema=schema) | joined)
+    return list(segments.order_by("name").values_list("name", flat=True))
 
 
 def _split(relation: str) -> tuple[str, str]:

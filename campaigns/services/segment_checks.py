@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from campaigns.models import Schema
+from campaigns.models import Schema, Segment
 from campaigns.services.segment_joins import Faults, read_join
 from campaigns.services.segment_relations import Fields, find_relation, read_relation
 from campaigns.services.segment_sql import View, sources
@@ -14,6 +14,27 @@ from executor.flow.types import Cursor
 MAX_JOINS = 5
 #: PostgreSQL allows 1,664 columns in a SELECT.
 MAX_COLUMNS = 1600
+MAX_NAME = 255
+
+
+def check_segment(cursor: Cursor, segment: Segment) -> View:
+    """The view the segment asks for. Raises Rejected with all that is wrong with the segment."""
+    faults = _text_faults(segment)
+    if segment.base_schema.tenant_id != segment.tenant_id:
+        raise Rejected.of([*faults, ("baseSchemaId", "Is a schema of another tenant.")])
+    try:
+        view = read_view(cursor, segment.base_schema, segment.filters, segment.joins)
+    except Rejected as error:
+        raise Rejected.of([*faults, *error.errors]) from error
+    check_texts(segment)
+    return view
+
+
+def check_texts(segment: Segment) -> None:
+    """Raise Rejected for a name or description that cannot be stored."""
+    faults = _text_faults(segment)
+    if faults:
+        raise Rejected.of(faults)
 
 
 def read_view(cursor: Cursor, base_schema: Schema, filters: object, joins: object) -> View:
@@ -40,6 +61,19 @@ def read_view(cursor: Cursor, base_schema: Schema, filters: object, joins: objec
     if faults.errors or condition is None:
         raise Rejected.of(faults.errors)
     return _narrow(View(base, tuple(good), condition))
+
+
+def _text_faults(segment: Segment) -> list[tuple[str, str]]:
+    faults = []
+    if not segment.name.strip():
+        faults.append(("name", "May not be blank."))
+    if len(segment.name) > MAX_NAME:
+        faults.append(("name", f"May have at most {MAX_NAME} characters."))
+    texts = {"name": segment.name, "description": segment.description}
+    faults += [
+        (f, "May not contain the character NUL.") for f, text in texts.items() if "\0" in text
+    ]
+    return faults
 
 
 def _items(joins: object) -> list[object]:

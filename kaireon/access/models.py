@@ -10,6 +10,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from kaireon import ids
 from kaireon.access.history import kept
@@ -109,6 +110,10 @@ class Membership(models.Model):
     def __str__(self) -> str:
         return f"{self.user} is {self.role} of {self.tenant}"
 
+    @property
+    def public_id(self) -> str:
+        return ids.encode("Membership", self.pk)
+
 
 def keyed_hash(secret: str) -> str:
     """HMAC-SHA256 with the server's pepper: a stolen table alone cannot test guesses."""
@@ -152,6 +157,13 @@ class ApiKey(TenantScoped):
             **fields,
         )
         return key, f"krn_{public_part}_{secret}"
+
+    def revoke(self, reason: str = "") -> None:
+        """Refuse the key from now on, for good; revoking it again changes nothing."""
+        if self.revoked_at is None:
+            self.revoked_at = timezone.now()
+            self._change_reason = reason or None  # where the history looks for it
+            self.save(update_fields=["revoked_at"])
 
     def matches(self, secret: str) -> bool:
         return hmac.compare_digest(self.secret_hash, keyed_hash(secret))

@@ -20,6 +20,8 @@ class CallerThrottle(SimpleRateThrottle):
     """Counts in the cache, so per server without Redis; a cache that fails lets requests pass."""
 
     scope = "caller"
+    num_requests: int
+    duration: int
 
     def get_cache_key(self, request: Request, view: "APIView") -> str | None:
         access = request.auth
@@ -36,6 +38,7 @@ class CallerThrottle(SimpleRateThrottle):
             logger.warning("requests are not counted: the cache does not answer", exc_info=True)
             return True
 
-    def wait(self) -> float | None:
-        seconds = super().wait()
-        return None if seconds is None else math.ceil(seconds)
+    def wait(self) -> float:
+        """Whole seconds until the oldest request that stands in the way counts no more."""
+        blocking: float = self.history[self.num_requests - 1]
+        return max(1, math.ceil(self.duration - (self.now - blocking)))

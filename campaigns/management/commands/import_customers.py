@@ -21,6 +21,7 @@ from rich.progress import (
 
 from campaigns.management.tenants import chosen_tenant
 from campaigns.services import imports
+from campaigns.services.errors import Conflict
 from executor.errors import Rejected
 
 _PHASES = {"check": "Checking", "load": "Loading"}
@@ -59,7 +60,7 @@ class Command(BaseCommand):
                     options=_read_options(options),
                     progress=progress,
                 )
-        except Rejected as error:
+        except (Rejected, Conflict) as error:
             raise CommandError(f"Nothing was imported. {error}") from error
         self._report(result, time.monotonic() - started, options["skip_bad_rows"])
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from campaigns.management.tenants import chosen_tenant
+from campaigns.services.errors import Conflict
 from campaigns.services.schemas import register_table
 from executor.errors import Rejected
 
@@ -25,7 +26,7 @@ class Command(BaseCommand):
             registration = register_table(
                 tenant, options["relation"], name=options["schema"], key=options["key"]
             )
-        except Rejected as error:
+        except (Rejected, Conflict) as error:
             raise CommandError(f"Nothing was registered. {error}") from error
         for warning in registration.warnings:
             self.stderr.write(f"Warning: {warning}")

@@ -12,6 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from psycopg import sql
 
 from campaigns.models import Schema
+from campaigns.services.errors import Conflict
 from campaigns.services.imports.badrows import BadRowFile
 from campaigns.services.imports.columns import ROW_NUMBER, Layout, identifier
 from campaigns.services.imports.load import BatchRefused, Target, duplicate, explain, load
@@ -33,6 +34,7 @@ from campaigns.services.imports.table import (
     finish_table,
     settle_session,
 )
+from campaigns.services.segment_views import recount_segments
 from executor.errors import Rejected
 from kaireon.access.models import Tenant
 
@@ -99,7 +101,8 @@ def import_customers(
     """Load a CSV or Parquet file into the tenant's schema of this name.
 
     `key` is a column, or `row_number` to number the rows; a schema that exists keeps its own.
-    Raises Rejected, with nothing changed, for anything wrong with the file or the arguments.
+    The segments that read it are counted anew. Raises Rejected, with nothing changed, for anything
+    wrong with the file or the arguments, and Conflict for what only the present state forbids.
     """
     options = options or ImportOptions()
     progress = progress or _ignore
@@ -121,13 +124,14 @@ def import_customers(
     with (
         _explained(source, layout),
         BadRowFile(skip) if skip else nullcontext() as bad_rows,
-        transaction.atomic(durable=True),
+        transaction.atomic(),
         connection.cursor() as cursor,
     ):
         settle_session(cursor)
         job = _Job(cursor, source, layout, bad_rows, progress)
         if existing is None:
-            row, loaded = _create(job, tenant, schema.strip())
+            draft = Schema(tenant=tenant, name=schema.strip(), entity_type=options.entity_type)
+            row, loaded = _create(job, draft)
         elif mode == Mode.REPLACE:
             row, loaded = _replace(job, existing, options.swap_wait_seconds)
         else:
@@ -148,7 +152,7 @@ def _find(tenant: Tenant, name: str, mode: str, key: str) -> Schema | None:
     existing: Schema | None = Schema.objects.of(tenant).filter(name=name).first()
     if mode == Mode.CREATE:
         if existing:
-            raise Rejected(("schema", _EXISTS.format(name)))
+            raise Conflict(_EXISTS.format(name))
         if not key:
             raise Rejected(("key", f"name the key column, or {ROW_NUMBER} to number the rows"))
         return None
@@ -178,21 +182,16 @@ def _explained(source: Source, layout: Layout) -> Iterator[None]:
         raise explain(refused.batch, source, layout) from refused.__cause__
 
 
-def _create(job: _Job, tenant: Tenant, name: str) -> tuple[Schema, int]:
-    relation = _new_relation(name)
-    schema = Schema(
-        tenant=tenant,
-        name=name,
-        origin=Schema.Origin.IMPORTED,
-        relation_schema=DATA_SCHEMA,
-        relation_name=relation,
-        key_column=job.layout.key.name,
-    )
+def _create(job: _Job, schema: Schema) -> tuple[Schema, int]:
+    relation = _new_relation(schema.name)
+    schema.origin = Schema.Origin.IMPORTED
+    schema.relation_schema, schema.relation_name = DATA_SCHEMA, relation
+    schema.key_column = job.layout.key.name
     try:
         with transaction.atomic():
             schema.save()
     except IntegrityError as error:
-        raise Rejected(("schema", _EXISTS.format(name))) from error
+        raise Conflict(_EXISTS.format(schema.name)) from error
     loaded = job.build(sql.Identifier(DATA_SCHEMA, relation))
     finish_table(job.cursor, sql.Identifier(DATA_SCHEMA, relation), job.layout)
     _describe(job, schema, loaded)
@@ -200,26 +199,30 @@ def _create(job: _Job, tenant: Tenant, name: str) -> tuple[Schema, int]:
 
 
 def _replace(job: _Job, existing: Schema, wait_seconds: float) -> tuple[Schema, int]:
-    schema = _locked(existing)
+    schema = lock_schema(existing)
     refuse_other_readers(job.cursor, schema)
     relation = _new_relation(schema.name)
     table = sql.Identifier(DATA_SCHEMA, relation)
     loaded = job.build(table)
     finish_table(job.cursor, table, job.layout)
     swap_tables(job.cursor, schema, relation, wait_seconds=wait_seconds)
+    schema.version += 1
     _describe(job, schema, loaded)
+    recount_segments(schema, job.cursor)
     return schema, loaded
 
 
 def _merge(job: _Job, existing: Schema, mode: Mode) -> tuple[Schema, int]:
-    schema = _locked(existing)
+    schema = lock_schema(existing)
     table = sql.Identifier(DATA_SCHEMA, schema.relation_name)
     loaded = job.build(_STAGING, temporary=True)
     merge = append_rows if mode == Mode.APPEND else upsert_rows
     merge(job.cursor, _STAGING, table, job.layout)
+    job.cursor.execute(sql.SQL("DROP TABLE {}").format(_STAGING))
     job.cursor.execute(sql.SQL("ANALYZE {}").format(table))
     schema.row_count = count_rows(job.cursor, table)
     schema.save(update_fields=["row_count", "updated_at"])
+    recount_segments(schema, job.cursor)
     return schema, loaded
 
 
@@ -228,13 +231,13 @@ def _new_relation(name: str) -> str:
     return f"ds_{slug}_{secrets.token_hex(4)}"
 
 
-def _locked(schema: Schema) -> Schema:
+def lock_schema(schema: Schema) -> Schema:
     """One import of a schema at a time; segments may be made on it meanwhile."""
     found: Schema | None = (
         Schema.objects.of(schema.tenant_id).select_for_update(no_key=True).filter(pk=schema.pk)
     ).first()
     if found is None:
-        raise Rejected(("schema", f'"{schema.name}" was dropped meanwhile'))
+        raise Conflict(f'"{schema.name}" was dropped meanwhile')
     return found
 
 
@@ -242,4 +245,4 @@ def _describe(job: _Job, schema: Schema, row_count: int) -> None:
     displays = {column.name: column.display for column in job.layout.table_columns}
     schema.columns = describe_columns(job.cursor, DATA_SCHEMA, schema.relation_name, displays)
     schema.row_count = row_count
-    schema.save(update_fields=["columns", "row_count", "updated_at"])
+    schema.save(update_fields=["columns", "row_count", "version", "updated_at"])

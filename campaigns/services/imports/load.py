@@ -97,7 +97,7 @@ def duplicate(cursor: Any, source: Source, target: Target) -> Rejected:
     where = f" ({source.unit}s {' and '.join(map(str, lines))})" if len(lines) > 1 else ""
     more = f"; so do {count - 1} other keys" if count > 1 else ""
     return Rejected(
-        ("key", f'column "{key.display}": {_shown(value)} occurs more than once{where}{more}')
+        ("file", f'column "{key.display}": {_shown(value)} occurs more than once{where}{more}')
     )
 
 

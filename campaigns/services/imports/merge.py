@@ -5,6 +5,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from psycopg import sql
 
+from campaigns.services.errors import Conflict
 from campaigns.services.imports.columns import Layout
 from executor.errors import Rejected
 
@@ -30,14 +31,14 @@ def append_rows(
     if known:
         value, count = known[0]
         more = f"; so do {count - 1} other keys" if count > 1 else ""
-        raise Rejected(("key", f'column "{layout.key.display}": "{value}" exists already{more}'))
+        raise Rejected(("file", f'column "{layout.key.display}": "{value}" exists already{more}'))
     columns = _listed(layout)
     statement = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}")
     try:
         with transaction.atomic():
             cursor.execute(statement.format(table, columns, columns, staging))
     except IntegrityError as error:
-        raise Rejected(("key", f"another writer added a key just now: {error}")) from error
+        raise Conflict("Another writer added one of the keys just now; try again.") from error
 
 
 def upsert_rows(

@@ -27,7 +27,7 @@ from executor.flow.types import read_columns
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How to read a file; what is left out is found out."""
+    """How to read a file, and into what; what is left out is found out."""
 
     #: Column (as in the file, or its name in the table) -> type; see `columns.TYPES`.
     types: Mapping[str, str] = field(default_factory=dict)
@@ -37,6 +37,8 @@ class ImportOptions:
     skip_bad_rows: Path | None = None
     #: How long `replace` waits for readers of the old table.
     swap_wait_seconds: float = 60.0
+    #: What the rows of a new schema are.
+    entity_type: str = Schema.EntityType.CUSTOMER
 
 
 def open_source(path: Path, options: ImportOptions) -> Source:
@@ -148,7 +150,7 @@ def _delimiter(text: str) -> str:
 def _encoding(name: str) -> str:
     try:
         "".encode(name or "utf-8")
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         raise Rejected(
             ("encoding", f'"{name}" is unknown; examples are utf-8, utf-16, cp1252, latin-1')
         ) from error

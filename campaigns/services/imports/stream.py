@@ -64,8 +64,8 @@ class Utf8Stream:
             return raw
         try:
             text = self._decoder.decode(raw, final=not raw)
+            return text.encode("utf-8", "surrogateescape")
         except UnicodeError as error:
             raise Rejected(
                 ("encoding", f"near byte {self.position} the file is not {self._encoding}")
             ) from error
-        return text.encode("utf-8", "surrogateescape")

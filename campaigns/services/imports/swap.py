@@ -9,8 +9,9 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from campaigns.models import Schema
+from campaigns.services.errors import Conflict
 from campaigns.services.imports.table import DATA_SCHEMA
-from campaigns.services.segments import VIEW_SCHEMA, drop_views, rebuild_views
+from campaigns.services.segment_views import VIEW_SCHEMA, drop_views, rebuild_views
 from executor.errors import Rejected
 from executor.flow.types import Column, read_columns
 
@@ -19,31 +20,29 @@ _PAUSE_SECONDS = 1.0
 
 
 def refuse_other_readers(cursor: Any, schema: Schema) -> None:
-    """Raise Rejected naming views on the table that are not segments: they cannot be made again."""
+    """Raise Conflict naming views on the table that are not segments: they cannot be made again."""
     cursor.execute(_OTHER_READERS, (schema.relation_schema, schema.relation_name, VIEW_SCHEMA))
     readers = [name for (name,) in cursor.fetchall()]
     if readers:
         names = ", ".join(readers)
-        raise Rejected(("schema", f'"{schema.name}" is read by views of others: {names}'))
+        raise Conflict(f'"{schema.name}" is read by views of others: {names}')
 
 
 def swap_tables(cursor: Any, schema: Schema, loaded: str, *, wait_seconds: float) -> None:
     """Give the table `loaded` the name, and the segment views, of the schema's table.
 
     Segment views are dropped first, which waits for their readers, and made again last; nothing
-    stays locked for longer than two seconds while a reader holds on. Raises Rejected when readers
-    do not end within `wait_seconds`, and naming each segment and column the new table does not fit.
+    stays locked for longer than two seconds while a reader holds on. Raises Conflict when readers
+    do not end within `wait_seconds`, and Rejected naming each segment and column that the new
+    table does not fit.
     """
     deadline = time.monotonic() + wait_seconds
     milliseconds = max(1, min(_ATTEMPT_MILLISECONDS, int(wait_seconds * 1000)))
     while not _swapped(cursor, schema, loaded, milliseconds):
         if time.monotonic() >= deadline:
-            raise Rejected(
-                (
-                    "schema",
-                    f'"{schema.name}" was being read for all of {wait_seconds:g} seconds, so its'
-                    " table could not be replaced; try again later",
-                )
+            raise Conflict(
+                f'"{schema.name}" was being read for all of {wait_seconds:g} seconds, so its'
+                " table could not be replaced; try again later"
             )
         time.sleep(min(_PAUSE_SECONDS, wait_seconds))
 
@@ -66,7 +65,7 @@ def _swapped(cursor: Any, schema: Schema, loaded: str, milliseconds: int) -> boo
     except InternalError as error:
         if isinstance(error.__cause__, pg.DependentObjectsStillExist):
             detail = error.__cause__.diag.message_detail
-            raise Rejected(("schema", f'"{schema.name}" is in use: {detail}')) from error
+            raise Conflict(f'"{schema.name}" is in use: {detail}') from error
         raise
     return True
 

@@ -84,7 +84,7 @@ def add_primary_key(cursor: Cursor, table: sql.Identifier, key: Column) -> bool:
     except OperationalError as error:
         if isinstance(error.__cause__, psycopg.errors.ProgramLimitExceeded):
             raise Rejected(
-                ("key", f'column "{key.display}" has a value too long for a key (2,700 bytes)')
+                ("file", f'column "{key.display}" has a value too long for a key (2,700 bytes)')
             ) from error
         raise
     return True

@@ -1,7 +1,7 @@
 """API keys: made, shown once, revoked. Only admins of the tenant see that they exist."""
 
 from django.contrib import admin, messages
-from django.db.models.functions import Now
+from django.db import transaction
 from django.http import HttpResponseRedirect
 from django.utils import timezone
 from unfold.decorators import action, display
@@ -50,8 +50,11 @@ class ApiKeyAdmin(ScopedAdmin):
 
     @admin.action(description="Revoke selected API keys", permissions=["change"])
     def revoke_selected(self, request, queryset):
-        count = queryset.filter(revoked_at=None).update(revoked_at=Now())
-        messages.success(request, f"{count} API keys revoked.")
+        with transaction.atomic():
+            keys = list(queryset.filter(revoked_at=None).select_for_update(of=("self",)))
+            for key in keys:
+                key.revoke()
+        messages.success(request, f"{len(keys)} API keys revoked.")
 
     @action(description="Revoke", icon="block", permissions=["change"])
     def revoke(self, request, object_id):
@@ -64,7 +67,7 @@ class ApiKeyAdmin(ScopedAdmin):
                 question=f"Revoke {key}? Whoever uses it is refused from then on, for good.",
                 button="Revoke",
             )
-        ApiKey.unscoped.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now())
+        key.revoke()
         self.log_change(request, key, "Revoked.")
         messages.success(request, f"{key} is revoked.")
         return HttpResponseRedirect(self.page_of(key.pk))

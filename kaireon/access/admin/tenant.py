@@ -29,7 +29,7 @@ class TenantAdmin(ScopedAdmin):
     needed = {"view": Role.VIEWER, "add": Role.ADMIN, "change": Role.ADMIN, "delete": Role.ADMIN}
     list_display = ("name", "slug", "timezone", "created_at")
     search_fields = ("name", "slug")
-    fieldsets = ((None, {"fields": ("name", "slug", "timezone")}),)
+    fieldsets = ((None, {"fields": ("name", "slug", "timezone", "s3_locations")}),)
     facts = ("api_id", "created_at")
 
     def tenant_key(self, obj: Model) -> int:
@@ -45,7 +45,9 @@ class TenantAdmin(ScopedAdmin):
         return False  # a tenant belongs to none
 
     def get_readonly_fields(self, request, obj=None):
-        return self.facts if scope_of(request).roles is None else (*self.facts, "slug")
+        # Where the server's own S3 credentials may write is for whoever runs the server to say.
+        of_server = () if scope_of(request).roles is None else ("slug", "s3_locations")
+        return (*self.facts, *of_server)
 
     @display(description="id in the API")
     def api_id(self, row: Tenant) -> str:

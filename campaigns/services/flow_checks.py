@@ -1,0 +1,140 @@
+"""What is wrong with a flow, each fault under the documented name of its field."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_slug
+from django.db import transaction
+
+from campaigns.models import Category, Flow, Offer, Segment, Status, SubCategory
+from campaigns.services.references import find_keys
+from executor.errors import Rejected
+from executor.flow.compile import compile_flow
+from executor.flow.inventory import references
+from executor.flow.nodes import Definition, InventoryNode, ScoreConfig, definition_schema
+from executor.flow.parse import parse_flow
+from executor.spec import load_catalog, segment_kinds
+from kaireon.access.models import Tenant, TenantScoped
+
+Fault = tuple[str, str]
+MAX_NAME = 255
+REFERENCED: Mapping[str, type[TenantScoped]] = {
+    "Category": Category,
+    "SubCategory": SubCategory,
+    "Offer": Offer,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DraftCheck:
+    """What is wrong with a definition; the plan, line by line, if it was compiled."""
+
+    errors: list[Fault]
+    plan: list[str] | None = None
+
+
+def check_draft(tenant: Tenant, config: object, segment: Segment | None = None) -> DraftCheck:
+    """Check a definition as publishing would and, for a segment's columns, as a run would."""
+    with transaction.atomic():
+        errors = draft_faults(tenant.pk, config)
+    if errors or segment is None:
+        return DraftCheck(errors)
+    try:
+        kinds = segment_kinds(segment)
+    except Rejected as error:
+        return DraftCheck([("segmentId", text) for _, text in error.errors])
+    try:
+        plan = compile_flow(parse_flow(config), load_catalog(tenant), kinds)
+    except Rejected as error:
+        return DraftCheck(list(below_draft(error)))
+    return DraftCheck([], str(plan).splitlines())
+
+
+class FlowSummary(TypedDict):
+    nodeCount: int
+    scoringMethod: str | None
+
+
+def summarize_flow(config: Mapping[str, Any]) -> FlowSummary:
+    """Return what a list of versions says about one of them."""
+    nodes = config.get("nodes", [])
+    scores = [node.get("config", {}) for node in nodes if node["type"] == "score"]
+    default = ScoreConfig.model_fields["method"].default
+    method = scores[0].get("method", default) if scores else None
+    return {"nodeCount": len(nodes), "scoringMethod": method}
+
+
+def flow_schema() -> dict[str, Any]:
+    """The JSON Schema of definitions."""
+    return definition_schema()
+
+
+def key_faults(key: str) -> Iterator[Fault]:
+    try:
+        validate_slug(key)
+    except ValidationError:
+        yield "key", f'must be letters, digits, - and _ only, got "{key}"'
+    if len(key) > MAX_NAME:
+        yield "key", f"has {len(key)} characters, at most {MAX_NAME} are allowed"
+
+
+def name_faults(name: str) -> Iterator[Fault]:
+    if not name.strip():
+        yield "name", "is required"
+    elif len(name) > MAX_NAME:
+        yield "name", f"has {len(name)} characters, at most {MAX_NAME} are allowed"
+
+
+def status_faults(flow: Flow, status: str) -> Iterator[Fault]:
+    is_published = flow.pk is not None and flow.versions.exists()
+    if status == Status.ACTIVE and not is_published:
+        yield "status", "Cannot be active before the flow is published; publishing activates it."
+
+
+def config_faults(config: Mapping[str, Any] | None) -> list[Fault]:
+    try:
+        if config:
+            parse_flow(config)
+    except Rejected as error:
+        return list(below_draft(error))
+    return []
+
+
+def below_draft(error: Rejected) -> Iterator[Fault]:
+    """The faults of a definition under the field that holds it; those of rules as they are."""
+    for path, text in error.errors:
+        own = path if path.startswith("rules[") else f"draftConfig.{path}".rstrip(".")
+        yield own, text
+
+
+def draft_faults(tenant: int, config: object) -> list[Fault]:
+    try:
+        definition = parse_flow(config)
+        errors = unknown_references(tenant, definition)
+        if errors:
+            raise Rejected.of(errors)
+    except Rejected as error:
+        return list(below_draft(error))
+    return []
+
+
+def unknown_references(tenant: int, definition: Definition) -> list[Fault]:
+    """Faults for what the tenant does not have; what it has stays until the transaction ends."""
+    errors: list[Fault] = []
+    for position, node in enumerate(definition.nodes):
+        named = list(references(node.config)) if isinstance(node, InventoryNode) else []
+        for model in {reference.model for reference in named}:
+            ours = [reference for reference in named if reference.model == model]
+            public_ids = [reference.public_id for reference in ours]
+            known = find_keys(REFERENCED[model], tenant, public_ids)
+            errors.extend(
+                (
+                    f"nodes[{position}].config.{reference.path}",
+                    f'node "{node.id}": there is no {model} "{reference.public_id}"',
+                )
+                for reference in ours
+                if reference.public_id not in known
+            )
+    return errors

@@ -1,0 +1,141 @@
+"""Rows that name other rows without a foreign key: by scope, inside a config, or in a flow."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
+
+from campaigns.models import (
+    Category,
+    Channel,
+    ContactPolicy,
+    Creative,
+    Flow,
+    FlowVersion,
+    Offer,
+    Placement,
+    QualificationRule,
+    Segment,
+    SubCategory,
+    VolumeConstraint,
+)
+from executor.flow.policies import ID_KEYS
+from kaireon import ids
+from kaireon.access.models import Tenant, TenantScoped
+
+Fault = tuple[str, str]
+Scoped = QualificationRule | ContactPolicy | VolumeConstraint
+
+#: What a scope may be -> the rows it is one of.
+SCOPES: Mapping[str, type[TenantScoped]] = {
+    "segment": Segment,
+    "channel": Channel,
+    "category": Category,
+    "subcategory": SubCategory,
+    "offer": Offer,
+    "creative": Creative,
+    "placement": Placement,
+}
+#: What is deleted together with a row.
+CASCADES: Mapping[type[Model], tuple[str, ...]] = {
+    Offer: ("creatives",),
+    Channel: ("placements", "creatives"),
+}
+#: The lists of an inventory node in which a flow names rows.
+FLOW_LISTS: Mapping[type[Model], str] = {
+    Offer: "offerIds",
+    Category: "categoryIds",
+    SubCategory: "subCategoryIds",
+}
+
+
+def find_keys(
+    model: type[TenantScoped], tenant: Tenant | int, public_ids: Collection[str]
+) -> dict[str, int]:
+    """Return the keys of the rows that the tenant has, by id.
+
+    Until the transaction ends nobody can delete them, so what is about to name them stays true.
+    """
+    keys = {public_id: ids.decode(model.__name__, public_id) for public_id in public_ids}
+    wanted = {key for key in keys.values() if key is not None}
+    if not wanted:
+        return {}
+    rows = model.objects.of(tenant).select_for_update(no_key=True).order_by("pk")
+    found = set(rows.filter(pk__in=wanted).values_list("pk", flat=True))
+    return {public_id: key for public_id, key in keys.items() if key in found and key is not None}
+
+
+def unknown(model: type[Model]) -> str:
+    prefix = ids.PREFIXES[model.__name__]
+    kind = model._meta.verbose_name
+    return f"There is no {kind} with this id; ids of this kind begin with {prefix}_."
+
+
+def place_in_scope(row: Scoped, fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the fields with `scope_key` in place of the public `scope_id`, and what is wrong.
+
+    What is not given stays as it is stored, but a new scope forgets the id of the old one.
+    """
+    values = dict(fields)
+    given = "scope_id" in values
+    public_id = values.pop("scope_id", None)
+    scope = values.get("scope", row.scope)
+    if not given and scope == row.scope and row.scope_key is not None:
+        return values, []
+    values["scope_key"] = None
+    if scope == "global":
+        faults = [] if public_id is None else [("scopeId", 'The scope "global" has no scopeId.')]
+        return values, faults
+    if public_id is None:
+        return values, [("scopeId", f'The scope "{scope}" needs a scopeId.')]
+    model = SCOPES[scope]
+    values["scope_key"] = find_keys(model, row.tenant_id, [public_id]).get(public_id)
+    return values, [] if values["scope_key"] else [("scopeId", unknown(model))]
+
+
+def users_of(row: Any) -> list[Model]:
+    """Return what would be left naming nothing if the row, and what goes with it, were deleted.
+
+    Locks them, so it must be called in the transaction that deletes them.
+    """
+    doomed = [row, *cascaded(row)]
+    users: list[Model] = list(row.campaigns.all()) if isinstance(row, Channel) else []
+    for model in (QualificationRule, ContactPolicy, VolumeConstraint):
+        users += model.objects.of(row.tenant_id).filter(scoped_to(doomed)).order_by("pk")
+    users += policies_naming(row)
+    return users + list(flows_naming(row))
+
+
+def cascaded(row: Any) -> Iterator[Model]:
+    type(row).unscoped.select_for_update().get(pk=row.pk)
+    for name in CASCADES.get(type(row), ()):
+        yield from getattr(row, name).select_for_update().order_by("pk")
+
+
+def scoped_to(rows: Collection[Any]) -> Q:
+    condition = Q(pk__in=())
+    for scope, model in SCOPES.items():
+        keys = [row.pk for row in rows if type(row) is model]
+        condition |= Q(scope=scope, scope_key__in=keys)
+    return condition
+
+
+def policies_naming(row: Any) -> QuerySet[ContactPolicy]:
+    """Contact policies with the row's id in a list of their config."""
+    condition = Q(pk__in=())
+    for key in ID_KEYS.get(type(row).__name__, ()):
+        condition |= Q(**{f"config__{key}__contains": row.public_id})
+    policies: QuerySet[ContactPolicy] = ContactPolicy.objects.of(row.tenant_id)
+    return policies.filter(condition).order_by("pk")
+
+
+def flows_naming(row: Any) -> QuerySet[Flow]:
+    """Flows whose draft or newest version lists the row in its inventory."""
+    flows: QuerySet[Flow] = Flow.objects.of(row.tenant_id)
+    if type(row) not in FLOW_LISTS:
+        return flows.none()
+    listed = {"nodes": [{"config": {FLOW_LISTS[type(row)]: [row.public_id]}}]}
+    newest = FlowVersion.objects.filter(flow=OuterRef("pk")).order_by("-version")
+    with_newest = flows.alias(newest=Subquery(newest.values("config")[:1]))
+    in_either = Q(draft_config__contains=listed) | Q(newest__contains=listed)
+    return with_newest.filter(in_either).order_by("pk")
