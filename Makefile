@@ -11,7 +11,7 @@ MANAGE := $(BIN)/python manage.py
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 
-.PHONY: help demo test browser-test serve bench lint format shell openapi lock clean
+.PHONY: help demo test browser-test serve bench lint format shell openapi fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -21,7 +21,7 @@ demo: $(RUNTIME) ## Run a campaign over CUSTOMERS=100000 made-up customers
 	@$(MANAGE) demo --customers $(CUSTOMERS)
 
 test: $(DEV) ## Run the tests, without those that need a browser (ARGS for pytest)
-	@$(BIN)/python -m pytest -m "not browser" $(ARGS)
+	@$(BIN)/python -m pytest -m "not browser and not fuzz" $(ARGS)
 
 browser-test: $(DEV) ## Run the tests that need a Chromium (ARGS for pytest)
 	@$(BIN)/python -m pytest -m browser $(ARGS)
@@ -49,6 +49,9 @@ format: $(DEV) ## Rewrite the code in the project's style
 
 shell: $(RUNTIME) ## Open a Python shell with the project loaded
 	@$(MANAGE) shell
+
+fuzz: $(DEV) ## Send made-up requests of every operation to a real server (minutes; ARGS for pytest)
+	@$(BIN)/python -m pytest -m fuzz $(ARGS)
 
 openapi: $(DEV) ## Write the API's description anew from the code
 	@$(MANAGE) spectacular --format openapi-json --validate --fail-on-warn --file campaigns/api/openapi.json

@@ -228,6 +228,8 @@ def test_from_is_included_and_to_is_not(client: APIClient, creative: Creative) -
     assert [row["at"] for row in found] == [days[1]]
     far = {"from": "0001-01-01T00:00:00+14:00", "to": "9999-12-31T23:59:59-14:00"}
     assert len(listed(client, **far)) == 3
+    far = {"from": "0522-11-23T16:18:11-23:36", "to": "2026-01-03T00:00:00+23:59"}
+    assert [row["at"] for row in listed(client, **far)] == [days[1], days[0]]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests import everything, processes
 from tests.factories import api_key
 from tests.fuzzing import description, fuzz
 
-pytestmark = [pytest.mark.usefixtures("clean_relations"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("clean_relations"), pytest.mark.fuzz]
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
 ONLY = os.environ.get("FUZZ_ONLY", "")

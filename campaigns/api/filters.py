@@ -4,6 +4,7 @@ A well-formed id finds the rows that refer to it: none if it is unknown or of an
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from django import forms
@@ -32,10 +33,20 @@ class GivenMoment(filters.IsoDateTimeFilter.field_class):
         if value == "":
             raise ValidationError("May not be empty.")
         try:
-            return super().clean(value)
+            moment = super().clean(value)
         except (ValidationError, OverflowError) as error:
             text = "Must be a time in ISO-8601, such as 2026-03-22T09:00:00Z."
             raise ValidationError(text) from error
+        return moment and in_utc(moment)
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The moment in UTC: PostgreSQL takes no offset of 16 hours or more, which ISO-8601 has."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # before the year 1 or after 9999, when nothing was or will be
+        first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+        return first if moment.year == 1 else last
 
 
 class FilterSet(filters.FilterSet):
