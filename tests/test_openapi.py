@@ -51,6 +51,7 @@ def test_the_description_is_served(client: Client) -> None:
     assert answer.json()["openapi"].startswith("3.1")
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("page", ["docs", "redoc"])
 def test_the_readers_load_nothing_from_elsewhere(client: Client, page: str) -> None:
     answer = client.get(f"/api/v1/{page}")
