@@ -141,7 +141,9 @@ def clean(queryset: QuerySet[Any], name: str, value: Any) -> Any:
     name = name.removeprefix("-")
     meta = queryset.model._meta
     field = meta.pk if name == "pk" else meta.get_field(name)
-    return field.run_validators(field.to_python(value)) or field.to_python(value)
+    cleaned = field.to_python(value)
+    field.run_validators(cleaned)
+    return cleaned
 
 
 def after(order: tuple[str, ...], place: list[Any]) -> Q:
