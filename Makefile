@@ -50,8 +50,8 @@ format: $(DEV) ## Rewrite the code in the project's style
 shell: $(RUNTIME) ## Open a Python shell with the project loaded
 	@$(MANAGE) shell
 
-fuzz: $(DEV) ## Send made-up requests of every operation to a real server (minutes; ARGS for pytest)
-	@$(BIN)/python -m pytest -m fuzz $(ARGS)
+fuzz: $(DEV) ## Send made-up requests of every operation to real servers (minutes; ARGS for pytest)
+	@$(BIN)/python -m pytest -m fuzz tests/test_fuzz.py $(ARGS)
 
 openapi: $(DEV) ## Write the API's description anew from the code
 	@$(MANAGE) spectacular --format openapi-json --validate --fail-on-warn --file campaigns/api/openapi.json

@@ -58,6 +58,8 @@ def fuzz(
             "--checks=all",
             f"--exclude-checks={LEFT_OUT}",
             f"--max-examples={examples}",
+            # A slow machine is no fault; a request that hangs is.
+            "--request-timeout=600",
             "--phases=examples,coverage,fuzzing",
             "--generation-deterministic",
             "--suppress-health-check=all",
