@@ -22,8 +22,8 @@ WAITING = 2
 class DecideAhead:
     """Shown each chunk by the freeze; after the block, `decided` has those it found time for."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, token: int) -> None:
+        self._job, self._token = job, token
         self._thread = ThreadPoolExecutor(1)
         self._futures: dict[int, Future[Decided]] = {}
         self.decided: dict[int, Decided] = {}
@@ -48,4 +48,4 @@ class DecideAhead:
 
     def _decide(self, number: int, frame: pl.DataFrame) -> Decided:
         winners, counts = decide(self._job.plan, frame)
-        return Decided(spool(self._job, number, "winners", winners), counts)
+        return Decided(spool(self._job, str(self._token), number, "winners", winners), counts)

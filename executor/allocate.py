@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns.models import CampaignRun
-from executor import manifest
+from campaigns.models import RunChunk
+from executor import contacts, manifest
 from executor.allocation import (
     CapReport,
-    Fates,
+    CapUse,
     FirstCome,
     Winners,
     exceeds,
@@ -20,7 +20,8 @@ from executor.allocation_greedy import Greedy
 from executor.decide import assess, total
 from executor.freeze import HASH, read_chunk
 from executor.job import Job
-from executor.manifest import Chunk
+from executor.manifest import Chunk, Phase
+from executor.progress import Lease
 from executor.ranking import matrix
 from executor.spool import spool
 from executor.summary import cap_lines
@@ -29,41 +30,51 @@ from executor.summary import cap_lines
 TIE_SALT = 0x7469655F627265AB
 
 
-def apply_caps(job: Job) -> None:
-    """Make every chunk's spooled winners respect the caps, once per run."""
-    run = CampaignRun.unscoped.only("allocation_report").get(pk=job.lease.run_key)
-    if run.allocation_report is not None:
+def apply_caps(lease: Lease, job: Job) -> None:
+    """Make the winners of the decided chunks respect the caps; what others have won counts."""
+    chunks = manifest.load(job.run_key)
+    todo = [chunk for chunk in chunks if chunk.status == RunChunk.Status.DECIDED]
+    done = [chunk for chunk in chunks if chunk.status == RunChunk.Status.WRITTEN]
+    lease.event("allocating", f"{sum(chunk.customers for chunk in todo)} customers")
+    used = _counted(job, done)
+    wanted = used + _counted(job, todo)
+    then = Phase("write", len(todo)) if todo else Phase("finish")
+    contacts.prepare(job)
+    if not exceeds(job.spec.caps, job.candidates, wanted):
+        reports = uncapped_reports(job.spec.caps, job.candidates, wanted)
+        manifest.record_allocation(lease, _report(job, reports, 0), [], then)
         return
-    chunks = job.chunks
-    with job.stage("allocate", sum(chunk.customers for chunk in chunks)):
-        counts = np.array(total([chunk.counts for chunk in chunks], job.plan)["candidates"])
-        if not exceeds(job.spec.caps, job.candidates, counts):
-            reports = uncapped_reports(job.spec.caps, job.candidates, counts)
-            manifest.record_allocation(job.lease, _report(job, reports, Fates(0, 0)), [])
-            return
-        strategy = _strategy(job, chunks)
-        keys = []
-        for chunk, winners in _decided(job, strategy, chunks):
-            keys.append((chunk.number, spool(job, chunk.number, "allocated", winners)))
-        report = _report(job, strategy.reports(), strategy.fates())
-        manifest.record_allocation(job.lease, report, keys)
-        job.lease.event("allocated", f"strategy {job.spec.allocation}")
+    strategy = _strategy(lease, job, todo, used)
+    keys = []
+    for chunk, winners in _decided(lease, job, strategy, todo):
+        keys.append((chunk.number, spool(job, str(lease.token), chunk.number, "capped", winners)))
+    report = _report(job, strategy.reports(), strategy.fates().lowered)
+    manifest.record_allocation(lease, report, keys, then)
+    lease.event("allocated", f"strategy {job.spec.allocation}")
 
 
-def _strategy(job: Job, chunks: list[Chunk]) -> FirstCome | Greedy:
+def _counted(job: Job, chunks: list[Chunk]) -> NDArray[np.int64]:
+    """Recommendations by candidate."""
+    return np.array(total([chunk.counts for chunk in chunks], job.plan)["candidates"])
+
+
+def _strategy(
+    lease: Lease, job: Job, chunks: list[Chunk], used: NDArray[np.int64]
+) -> FirstCome | Greedy:
+    use = CapUse(job.candidates, job.spec.caps)
+    use.count(used)
     if job.spec.allocation == "first_come":
-        return FirstCome(job.candidates, job.spec.caps, job.plan.k)
+        return FirstCome(use, job.plan.k)
     return Greedy(
-        job.candidates,
-        job.spec.caps,
+        use,
         job.plan.k,
         rows=[chunk.customers for chunk in chunks],
-        matrix=lambda number: _matrix(job, chunks[number]),
+        matrix=lambda number: _matrix(lease, job, chunks[number]),
     )
 
 
 def _decided(
-    job: Job, strategy: FirstCome | Greedy, chunks: list[Chunk]
+    lease: Lease, job: Job, strategy: FirstCome | Greedy, chunks: list[Chunk]
 ) -> Iterator[tuple[Chunk, Winners]]:
     """The winners of each chunk: first come decides in key order, greedy all at once."""
     if isinstance(strategy, Greedy):
@@ -72,14 +83,14 @@ def _decided(
         if isinstance(strategy, Greedy):
             winners = strategy.winners(number)
         else:
-            winners = strategy.take(_matrix(job, chunk)[0])
-        job.lease.report(job.lease.done + chunk.customers)
+            winners = strategy.take(_matrix(lease, job, chunk)[0])
+        lease.done += chunk.customers
         yield chunk, winners
 
 
-def _matrix(job: Job, chunk: Chunk) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+def _matrix(lease: Lease, job: Job, chunk: Chunk) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
     """Recompute a chunk's candidates from its frozen rows: cheaper than spooling the matrix."""
-    job.lease.check()
+    lease.check()
     frame = read_chunk(job.storage, chunk.input_key)
     assessed = assess(job.plan, frame)
     keys = matrix(job.plan, assessed.scores, assessed.bits)
@@ -103,10 +114,9 @@ def splitmix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
         return np.asarray(z ^ (z >> np.uint64(31)))
 
 
-def _report(job: Job, reports: list[CapReport], fates: Fates) -> dict[str, Any]:
+def _report(job: Job, reports: list[CapReport], lowered: int) -> dict[str, Any]:
     return {
         "strategy": job.spec.allocation,
         "caps": cap_lines(job.plan, reports),
-        "cappedOut": fates.capped_out,
-        "lowered": fates.lowered,
+        "lowered": lowered,
     }

@@ -260,40 +260,18 @@ def _counted(caps: Caps, candidates: Candidates, counts: npt.NDArray[np.integer]
     return use
 
 
-@dataclass(frozen=True, slots=True)
-class FirstComeState:
-    """Everything FirstCome remembers between chunks, as plain numbers."""
-
-    used: list[int]
-    closed: list[bool]
-    capped_out: int
-    lowered: int
-
-
 class FirstCome:
     """Strategy `first_come`: serve the customers in the order they are given, best choice first.
 
     Where a cap is full the customer's next candidate steps in; a full total ends the run.
     """
 
-    def __init__(
-        self, candidates: Candidates, caps: Caps, k: int, state: FirstComeState | None = None
-    ) -> None:
-        """Start a run, or continue one from the `state()` after its last chunk."""
-        self._candidates = candidates
+    def __init__(self, use: CapUse, k: int) -> None:
+        """use: the caps, with what others have used of them."""
+        self._candidates = use.candidates
         self._k = k
-        self._use = CapUse(candidates, caps)
+        self._use = use
         self._capped_out = self._lowered = 0
-        if state is not None:
-            self._use.used[:] = state.used
-            self._use.closed[:] = state.closed
-            self._capped_out, self._lowered = state.capped_out, state.lowered
-
-    def state(self) -> FirstComeState:
-        use = self._use
-        return FirstComeState(
-            use.used.tolist(), use.closed.tolist(), self._capped_out, self._lowered
-        )
 
     def take(self, keys: Int32s) -> Winners:
         """Serve the next customers; keys: (rows, candidates)."""

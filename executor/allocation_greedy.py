@@ -13,9 +13,7 @@ import numpy.typing as npt
 from executor.allocation import (
     NONE,
     Bools,
-    Candidates,
     CapReport,
-    Caps,
     CapUse,
     Fates,
     Int32s,
@@ -66,8 +64,7 @@ class Greedy:
 
     def __init__(
         self,
-        candidates: Candidates,
-        caps: Caps,
+        use: CapUse,
         k: int,
         *,
         rows: Sequence[int],
@@ -75,16 +72,17 @@ class Greedy:
         spare: int = SPARE,
         window: int = WINDOW_CUSTOMERS,
     ) -> None:
-        """rows: customers of each chunk. spare: candidates remembered beyond k.
+        """use: the caps, with what others have used of them. rows: customers of each chunk.
 
+        spare: candidates remembered beyond k.
         Neither spare nor window (customers decided together) nor the chunks change the result.
         """
-        self._candidates = candidates
+        self._candidates = use.candidates
         self._k = k
         self._matrix = matrix
         self._depth = k + spare
         self._window = window
-        self._use = CapUse(candidates, caps)
+        self._use = use
         self._starts = np.concatenate([[0], np.cumsum(np.asarray(rows, np.int64))])
         self._status = np.empty(0, np.int8)
         self._look_at_caps()

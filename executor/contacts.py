@@ -1,23 +1,20 @@
 """Delivered recommendations -> contact history, which outlives run and campaign.
 
-Contacts are loaded beside the results, in the transaction that ends the run. So a policy never
-sees contacts of a run that did not finish, and a lost attempt leaves none.
+Contacts are loaded chunk by chunk, but held: none of them is true before the transaction that ends
+the run takes the hold away. A run that ends otherwise leaves none.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import psycopg
+from django.db import connection, transaction
 from psycopg import sql
 
-from campaigns.models import CampaignRun
+from campaigns.models import CampaignRun, ContactHold
 from executor import pgcopy, results
+from executor.job import Job
 from executor.pgcopy import Field
-from executor.progress import Lease
 from executor.results import ResultRows
-from kaireon.database.base import dsn
 
 PARENT = "campaigns_contact"
 COLUMNS = (
@@ -32,63 +29,68 @@ COLUMNS = (
 )
 #: Where PostgreSQL counts the microseconds of a timestamp from.
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-#: Held while a month's partition is made, so that two finishing runs do not both make it.
-PARTITION_LOCK = 0x6B61697265
+#: Held while tables are made, so that two runs do not both make the same.
+PREPARE_LOCK = 0x6B61697265
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """The contacts of a run in work: visible once the transaction of `own` commits."""
-
-    own: psycopg.Connection
-    at: datetime
-    tenant_key: int
-    campaign_key: int
-    run_key: int
-
-    def add(self, rows: ResultRows) -> None:
-        """Load one contact per result."""
-        same = (microseconds(self.at), self.tenant_key, self.campaign_key, self.run_key)
-        fields = (
-            *(Field(">i8", value) for value in same),
-            Field(">i8", rows.offers),
-            Field(">i8", rows.channels),
-            Field(">i8", rows.creatives, missing=rows.without_creative),
-        )
-        data = pgcopy.encode(fields, rows.keys)
-        results.copy(self.own, partition(self.at), COLUMNS, data)
-
-    def add_written(self) -> None:
-        """Load the contacts of the chunks that earlier attempts have written."""
-        statement = sql.SQL(
-            "INSERT INTO {contact} (at, tenant_id, campaign_id, run_id, offer_id, channel_id,"
-            " creative_id, customer_key) SELECT %s, %s, %s, run_id, offer_id, channel_id,"
-            " creative_id, customer_key FROM {table}"
-        )
-        self.own.execute(
-            statement.format(
-                contact=sql.Identifier(partition(self.at)),
-                table=sql.Identifier(results.table_name(self.run_key)),
-            ),
-            [self.at, self.tenant_key, self.campaign_key],
-        )
+def prepare(job: Job) -> None:
+    """Make the places for the run's results and contacts, unless an earlier attempt has."""
+    with transaction.atomic():
+        own = connection.connection
+        own.execute("SELECT pg_advisory_xact_lock(%s)", [PREPARE_LOCK])
+        run = CampaignRun.unscoped.only("contacts_at", "reopened").get(pk=job.run_key)
+        results.create_table(own, job.run_key, run.reopened)
+        if run.contacts_at is None:
+            at = _now(own)
+            _ensure_partition(own, at)
+            CampaignRun.unscoped.filter(pk=job.run_key).update(contacts_at=at)
+            ContactHold.objects.create(run_id=job.run_key, at=at)
 
 
-@contextmanager
-def open_history(lease: Lease) -> Iterator[History]:
-    """Begin the transaction that will end the run; what it does not commit is as if never done."""
-    run = CampaignRun.unscoped.only("tenant_id", "campaign_id").get(pk=lease.run_key)
-    with psycopg.connect(dsn(), autocommit=True) as own:
-        results.create_table(own, lease.run_key)
-        at = _now(own)
-        _ensure_partition(own, at)
-        with own.transaction():
-            # The transaction waits while chunks are decided, which may take longer than a
-            # server allows to idle.
-            own.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            history = History(own, at, run.tenant_id, run.campaign_id, lease.run_key)
-            history.add_written()
-            yield history
+def load(rows: ResultRows, job: Job, at: datetime) -> None:
+    """Load one contact per result inside the present transaction."""
+    same = (microseconds(at), job.tenant_key, job.campaign_key, job.run_key)
+    fields = (
+        *(Field(">i8", value) for value in same),
+        Field(">i8", rows.offers),
+        Field(">i8", rows.channels),
+        Field(">i8", rows.creatives, missing=rows.without_creative),
+    )
+    data = pgcopy.encode(fields, rows.keys)
+    results.copy(connection.connection, partition(at), COLUMNS, data)
+
+
+def add_late(own: psycopg.Connection, job: Job, at: datetime, reopened: int) -> None:
+    """Add the contacts of the chunks for which the run was opened again."""
+    statement = sql.SQL(
+        "INSERT INTO {contact} (at, tenant_id, campaign_id, run_id, offer_id, channel_id,"
+        " creative_id, customer_key) SELECT %s, %s, %s, run_id, offer_id, channel_id,"
+        " creative_id, customer_key FROM {table}"
+    )
+    own.execute(
+        statement.format(
+            contact=sql.Identifier(partition(at)),
+            table=sql.Identifier(results.table_name(job.run_key, reopened)),
+        ),
+        [at, job.tenant_key, job.campaign_key],
+    )
+
+
+def make_true(own: psycopg.Connection, run_key: int) -> None:
+    """Take the hold away inside the transaction that ends the run."""
+    own.execute("DELETE FROM campaigns_contacthold WHERE run_id = %s", [run_key])
+
+
+def drop_held(run_key: int) -> None:
+    """Delete the contacts of a run that has ended without them, and then the hold."""
+    hold = ContactHold.objects.filter(run_id=run_key).first()
+    if hold is None:
+        return
+    with transaction.atomic():
+        statement = sql.SQL("DELETE FROM {} WHERE run_id = %s")
+        name = sql.Identifier(partition(hold.at))
+        connection.connection.execute(statement.format(name), [run_key])
+        hold.delete()
 
 
 def microseconds(at: datetime) -> int:
@@ -108,18 +110,16 @@ def _now(own: psycopg.Connection) -> datetime:
 
 
 def _ensure_partition(own: psycopg.Connection, at: datetime) -> None:
-    """Make the month's partition in its own transaction: attaching locks the parent briefly."""
+    """Make the month's partition: attaching locks the parent, so it is the month's first run's."""
     start = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     end = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
     statement = sql.SQL("CREATE TABLE {name} PARTITION OF {parent} FOR VALUES FROM ({a}) TO ({b})")
-    with own.transaction():
-        own.execute("SELECT pg_advisory_xact_lock(%s)", [PARTITION_LOCK])
-        if own.execute("SELECT to_regclass(%s)", [partition(at)]).fetchone() == (None,):
-            own.execute(
-                statement.format(
-                    name=sql.Identifier(partition(at)),
-                    parent=sql.Identifier(PARENT),
-                    a=sql.Literal(start),
-                    b=sql.Literal(end),
-                )
+    if own.execute("SELECT to_regclass(%s)", [partition(at)]).fetchone() == (None,):
+        own.execute(
+            statement.format(
+                name=sql.Identifier(partition(at)),
+                parent=sql.Identifier(PARENT),
+                a=sql.Literal(start),
+                b=sql.Literal(end),
             )
+        )

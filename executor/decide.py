@@ -42,10 +42,15 @@ def decide(plan: Plan, frame: pl.DataFrame) -> tuple[Winners, dict[str, Any]]:
     return winners, counts | won(plan, winners)
 
 
-def won(plan: Plan, winners: Winners) -> dict[str, Any]:
-    """Counts of the winners: customers, recommendations, and recommendations per candidate."""
+def won(plan: Plan, winners: Winners, before: int | None = None) -> dict[str, Any]:
+    """Counts of the winners: customers, recommendations, and recommendations per candidate.
+
+    `before` is how many customers were served before the caps, if these are the winners after.
+    """
+    served = int(np.count_nonzero(winners.rank == 1))
     return {
-        "served": int(np.count_nonzero(winners.rank == 1)),
+        "served": served,
+        "capped": 0 if before is None else before - served,
         "candidates": np.bincount(winners.candidate, minlength=len(plan.candidates)).tolist(),
     }
 
@@ -58,11 +63,13 @@ def total(counts: list[dict[str, Any]], plan: Plan) -> dict[str, Any]:
     for chunk in counts:
         sums["eligible"] += chunk["eligible"]
         sums["served"] += chunk["served"]
+        sums["capped"] += chunk["capped"]
         removed += np.array(chunk["removed"], dtype=np.int64)
         candidates += np.array(chunk["candidates"], dtype=np.int64)
     return {
         "eligible": sums["eligible"],
         "served": sums["served"],
+        "capped": sums["capped"],
         "removed": removed.tolist(),
         "candidates": candidates.tolist(),
     }

@@ -10,52 +10,79 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
 from django.db import connection
 
 from campaigns.models import CampaignRun
-from executor import runner
-from executor.progress import Watch, silent
+from executor import queue, runner, workers
+from executor.crew import Crew
+from executor.heartbeat import stopping
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at a run that cannot be claimed yet.
-PAUSE = 0.5
+#: Seconds between two looks at what cannot be taken yet, and at how far it is.
+PAUSE, PAUSE_TO_WATCH = 0.5, 0.1
 
-CLAIMABLE = """
-SELECT id FROM campaigns_campaignrun
-WHERE status IN ('pending', 'running', 'cancelling')
-  AND (status = 'pending' OR lease_until IS NULL OR lease_until < now())
-ORDER BY created_at, id
-"""
+#: So often a drain looks at a database that is away, before it leaves the work to the next one.
+LOOKS_IN_VAIN = 120
 
-
-def claimable() -> list[int]:
-    """Runs nobody works on, oldest first."""
-    with connection.cursor() as cursor:
-        cursor.execute(CLAIMABLE)
-        return [row[0] for row in cursor.fetchall()]
+#: A process decides with all cores anyway; more threads keep them busy while others store.
+THREADS = min(4, len(os.sched_getaffinity(0)))
 
 
-def drain(watch: Watch = silent) -> int:
-    """Execute waiting runs until there are none. Returns how many were worked on."""
-    done, begun = 0, set[int]()
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: `done` of `total` customers of one phase (total 0: not known yet)."""
+
+    phase: str
+    done: int
+    total: int
+
+
+Watch = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """Watch nothing."""
+
+
+def drain(run_key: int | None = None) -> int:
+    """Do what there is to do (for one run, or for all) until nothing of it is left.
+
+    Returns how many runs were worked on.
+    """
+    crew = Crew("drain", THREADS, partial(runner.step, run_key))
+    away = 0
     while True:
-        for key in claimable():
-            begun.add(key)
-            done += runner.execute(key, watch)
-        if not _unfinished(begun):
-            return done
-        time.sleep(PAUSE)  # a run that was put back can be claimed once its lease has run out
+        try:
+            workers.seen("drain")
+            crew.work()
+            if stopping.is_set() or not _unfinished(crew.runs):
+                return len(crew.runs)
+            away = 0
+        except runner.CONNECTION_LOST:
+            away += 1
+            if stopping.is_set() or away == LOOKS_IN_VAIN:
+                raise
+            connection.close()
+        stopping.wait(PAUSE)  # what was put back can be taken once its lease has run out
 
 
 def _unfinished(run_keys: set[int]) -> bool:
-    runs = CampaignRun.unscoped.filter(pk__in=run_keys, status__in=CampaignRun.UNFINISHED)
-    return bool(runs.exists())
+    going = set(CampaignRun.UNFINISHED) - {CampaignRun.Status.PAUSED}
+    return CampaignRun.unscoped.filter(pk__in=run_keys, status__in=going).exists()
+
+
+def waiting() -> bool:
+    """Is there anything to do that nobody does?"""
+    return bool(queue.claimable(limit=1) or queue.takeable())
 
 
 def lock_path() -> Path:
@@ -82,7 +109,7 @@ def drain_locked(descriptor: int, work: Callable[[], int] = drain) -> int:
             done += work()
         finally:
             os.close(held)
-        again = take_lock() if claimable() else None
+        again = take_lock() if waiting() and not stopping.is_set() else None
         if again is None:
             return done
         held = again
@@ -119,9 +146,32 @@ def start() -> bool:
 
 def wait_for(run_key: int, watch: Watch = silent) -> None:
     """Execute one run, or wait while another worker does, until it is finished."""
-    while True:
-        runner.execute(run_key, watch)
-        status = CampaignRun.unscoped.values_list("status", flat=True).get(pk=run_key)
-        if status not in CampaignRun.UNFINISHED:
-            return
-        time.sleep(PAUSE)
+    with ThreadPoolExecutor(1) as side:
+        work = side.submit(_until_ended, run_key)
+        while not work.done():
+            with suppress(*runner.CONNECTION_LOST):
+                watch(_progress(run_key))
+            wait([work], timeout=PAUSE_TO_WATCH)
+        work.result()
+    watch(_progress(run_key))
+
+
+def _until_ended(run_key: int) -> None:
+    try:
+        while not stopping.is_set():
+            drain(run_key)
+            with suppress(*runner.CONNECTION_LOST):
+                if not _unfinished({run_key}):
+                    return
+            stopping.wait(PAUSE)
+    finally:
+        connection.close()
+
+
+def _progress(run_key: int) -> Progress:
+    try:
+        run = CampaignRun.unscoped.only("phase", "customers_done", "audience_count").get(pk=run_key)
+    except runner.CONNECTION_LOST:
+        connection.close()
+        raise
+    return Progress(run.phase, run.customers_done, run.audience_count or 0)

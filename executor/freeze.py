@@ -54,7 +54,7 @@ def freeze(
     with ThreadPoolExecutor(1) as writer:
         for number, frame in enumerate(_chunks(_batches(statement), spec.chunk_rows)):
             lease.check()
-            lease.report(customers=number * spec.chunk_rows + frame.height)
+            lease.done = number * spec.chunk_rows + frame.height
             key = f"runs/{lease.run_key}/{lease.token}/input/{number:06d}.parquet"
             manifest.append(writer.submit(_write, storage, key, number, frame))
             look(number, frame)

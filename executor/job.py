@@ -1,28 +1,39 @@
-"""A run in work: its lease, its frozen spec, the compiled plan, and where its bytes lie."""
+"""A run in work: its frozen spec, the compiled plan, and where its bytes lie.
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+None of it changes once the run has begun, so a process keeps the jobs it has worked on lately.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
 
 import numpy as np
 
+from campaigns.models import CampaignRun
 from executor.allocation import Candidates, may_bind
+from executor.errors import Rejected
+from executor.flow.compile import compile_flow
 from executor.flow.plan import Plan
-from executor.manifest import Chunk, load
 from executor.progress import Lease
-from executor.spec import RunSpec
-from executor.storage import Storage
+from executor.spec import RunSpec, make_spec
+from executor.storage import Storage, open_storage
+
+#: Candidates are packed into 16 bits with their rank order.
+MAX_CANDIDATES = 32_000
+#: Jobs that are kept: chunks of many runs may be worked on in turn.
+KEPT = 16
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Job:
-    lease: Lease
+    run_key: int
     spec: RunSpec
     plan: Plan
     storage: Storage
-    #: Wall-clock seconds of each stage, of this attempt.
-    seconds: dict[str, float] = field(default_factory=dict)
+    #: Fixed when the run begins: the tenant and campaign of its contacts.
+    tenant_key: int
+    campaign_key: int
 
     @property
     def candidates(self) -> Candidates:
@@ -31,24 +42,54 @@ class Job:
             channel=np.array([c.channel for c in self.plan.candidates]),
         )
 
-    @property
-    def chunks(self) -> list[Chunk]:
-        return load(self.lease.run_key)
-
-    @property
-    def may_bind(self) -> bool:
-        """Could any cap turn a customer away? If not, winners are final as soon as ranked."""
-        customers = sum(chunk.customers for chunk in self.chunks)
+    def may_bind(self, customers: int) -> bool:
+        """Could any cap turn one of so many away? If not, winners are final as soon as ranked."""
         return may_bind(self.spec.caps, self.candidates, customers, self.plan.k)
 
-    def key(self, kind: str, number: int) -> str:
-        """A storage key of this attempt: nobody else ever writes it."""
-        return f"runs/{self.lease.run_key}/{self.lease.token}/{kind}/{number:06d}"
+    def key(self, folder: str, kind: str, number: int) -> str:
+        """A storage key in the folder of one attempt, told by its token: only that writes it."""
+        return f"runs/{self.run_key}/{folder}/{kind}/{number:06d}"
 
-    @contextmanager
-    def stage(self, name: str, total: int = 0) -> Iterator[None]:
-        """Enter a phase of the run and time it."""
-        self.lease.enter(name, total)
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started
+
+def begin(lease: Lease) -> Job:
+    """Freeze the spec at the first attempt, read it at later ones, and compile the flow.
+
+    Raises Rejected for what cannot be run.
+    """
+    run = CampaignRun.unscoped.select_related("campaign", "tenant").get(pk=lease.run_key)
+    if run.spec is None:
+        run.spec = make_spec(run, datetime.now(UTC)).to_json()
+        run.save(update_fields=["spec"])
+        lease.event("started", f"claimed with token {lease.token}")
+    elif run.phase == CampaignRun.Phase.FREEZE:
+        lease.event("resumed", f"taken over with token {lease.token}")
+    return _make(run)
+
+
+_jobs: OrderedDict[int, Job] = OrderedDict()
+_lock = Lock()
+
+
+def load(run_key: int) -> Job:
+    """The job of a run that has begun."""
+    with _lock:
+        if run_key in _jobs:
+            _jobs.move_to_end(run_key)
+            return _jobs[run_key]
+    run = CampaignRun.unscoped.only("spec", "tenant_id", "campaign_id").get(pk=run_key)
+    job = _make(run)
+    with _lock:
+        _jobs[run_key] = job
+        while len(_jobs) > KEPT:
+            _jobs.popitem(last=False)
+    return job
+
+
+def _make(run: CampaignRun) -> Job:
+    spec = RunSpec.from_json(run.spec or {})
+    plan = compile_flow(spec.flow, spec.catalog, spec.kinds)
+    if not plan.candidates:
+        raise Rejected(f"there is nothing to recommend: {plan.why_empty()}")
+    if len(plan.candidates) > MAX_CANDIDATES:
+        raise Rejected(f"{len(plan.candidates)} candidates are more than {MAX_CANDIDATES}")
+    return Job(run.pk, spec, plan, open_storage(), run.tenant_id, run.campaign_id)

@@ -1,20 +1,19 @@
-"""The chunks of a run in the database: the manifest, and each chunk's step by compare-and-set.
+"""The chunks of a run in the database, and from which phase to which the run goes.
 
-A step is taken only by the holder of the run's fencing token and only from the status it expects,
-in the same transaction as what the step wrote. So a repeated or stale step writes nothing.
+A phase is entered only by the holder of the run's fencing token, in the same transaction as what
+the step before it found out. So a repeated or stale step writes nothing.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from django.db import connection, transaction
-from psycopg.types.json import Jsonb
 
 from campaigns.models import CampaignRun, RunChunk
 from executor.freeze import FrozenChunk
 from executor.progress import Lease
+from executor.queue import CHUNK_PHASES
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +51,23 @@ class Decided:
     counts: dict[str, Any]
 
 
-def commit(lease: Lease, frozen: Sequence[FrozenChunk], decided: Mapping[int, Decided]) -> None:
-    """Make the freeze true: the chunks and the audience, at once, under the token.
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What comes next, and how many chunks it has to do."""
+
+    name: str
+    chunks: int = 0
+
+
+def commit(
+    lease: Lease, frozen: Sequence[FrozenChunk], decided: Mapping[int, Decided], then: Phase
+) -> None:
+    """Make the freeze true: the chunks, the audience and the next phase, at once.
 
     `decided` has the chunks, by number, that were decided meanwhile.
     """
     with transaction.atomic():
-        updated = CampaignRun.unscoped.filter(
-            pk=lease.run_key, fencing_token=lease.token, audience_count__isnull=True
-        ).update(audience_count=sum(chunk.customers for chunk in frozen))
-        if not updated:
-            lease.lose()
+        enter(lease, then, audience_count=sum(chunk.customers for chunk in frozen))
         RunChunk.objects.bulk_create(
             _row(lease, chunk, decided.get(chunk.number)) for chunk in frozen
         )
@@ -82,54 +87,33 @@ def _row(lease: Lease, chunk: FrozenChunk, decided: Decided | None) -> RunChunk:
     return row
 
 
-STEP = """
-UPDATE campaigns_runchunk AS chunk
-SET status = %(to)s, counts = %(counts)s, winners_key = %(winners)s, part_key = %(part)s
-FROM campaigns_campaignrun AS run
-WHERE run.id = chunk.run_id AND run.id = %(run)s AND run.fencing_token = %(token)s
-  AND run.status = 'running' AND chunk.number = %(number)s AND chunk.status = %(from)s
-"""
-
-
-def step(
-    own: psycopg.Connection,
-    lease: Lease,
-    chunk: Chunk,
-    to: str,
-    *,
-    counts: dict[str, Any],
-    winners_key: str = "",
-    part_key: str = "",
-) -> bool:
-    """Move the chunk to status `to` inside the caller's transaction; False if it is not ours."""
-    cursor = own.execute(
-        STEP,
-        {
-            "to": to,
-            "from": chunk.status,
-            "counts": Jsonb(counts),
-            "winners": winners_key,
-            "part": part_key,
-            "run": lease.run_key,
-            "token": lease.token,
-            "number": chunk.number,
-        },
-    )
-    return cursor.rowcount == 1
-
-
 def record_allocation(
-    lease: Lease, report: dict[str, Any], winners_keys: Sequence[tuple[int, str]]
+    lease: Lease,
+    report: dict[str, Any],
+    winners_keys: Sequence[tuple[int, str]],
+    then: Phase,
 ) -> None:
-    """Replace every chunk's spooled winners by the allocated ones and keep the caps' report."""
+    """Replace the chunks' spooled winners by the allocated ones and keep the caps' report."""
     with transaction.atomic():
-        updated = CampaignRun.unscoped.filter(
-            pk=lease.run_key, fencing_token=lease.token, allocation_report__isnull=True
-        ).update(allocation_report=report)
-        if not updated:
-            lease.lose()
+        enter(lease, then, allocation_report=report)
         with connection.cursor() as cursor:
             cursor.executemany(
                 "UPDATE campaigns_runchunk SET winners_key = %s WHERE run_id = %s AND number = %s",
                 [(key, lease.run_key, number) for number, key in winners_keys],
             )
+
+
+def enter(lease: Lease, phase: Phase, **values: Any) -> None:
+    """Enter a phase and set `values` on the run; chunks are then everybody's to take."""
+    if phase.name in CHUNK_PHASES:
+        values["lease_until"] = None
+    with transaction.atomic():
+        entered = CampaignRun.unscoped.filter(
+            pk=lease.run_key,
+            fencing_token=lease.token,
+            status__in=(CampaignRun.Status.RUNNING, CampaignRun.Status.PAUSED),
+        ).update(phase=phase.name, chunks_left=phase.chunks, customers_done=0, **values)
+        if not entered:
+            lease.lose()
+        lease.event("phase", phase.name)
+    lease.done = 0

@@ -1,13 +1,11 @@
-"""Who works on a run, that it still does, and how far it is: lease, heartbeat, events, cancel.
+"""Who does the present step of a run, that it still does, and how far it is.
 
-Time is PostgreSQL's clock. The heartbeat has its own connection and thread, so a long statement
-does not look like a lost worker.
+Freeze, allocate and finish are such steps; between them the chunks are worked on under leases of
+their own (`executor.chunks`).
 """
 
 import json
-import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -16,90 +14,77 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 
+from executor.heartbeat import Cancelled, Heartbeat, LeaseLost, Paused, Stopped, stopping
+from executor.queue import CLAIMABLE
 from kaireon.database.base import dsn
 
-logger = logging.getLogger(__name__)
-
-
-class LeaseLost(Exception):
-    """Another worker has taken the run over; nothing more may be written for it."""
-
-
-class Cancelled(Exception):
-    """The run was asked to stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is: `done` of `total` customers of one phase (total 0: not known yet)."""
-
-    phase: str
-    done: int
-    total: int
-
-
-Watch = Callable[[Progress], None]
-
-
-def silent(_: Progress) -> None:
-    """Watch nothing."""
-
-
-CLAIM = """
-UPDATE campaigns_campaignrun
+CLAIM = f"""
+UPDATE campaigns_campaignrun AS run
 SET status = CASE status WHEN 'cancelling' THEN status ELSE 'running' END,
     fencing_token = fencing_token + 1,
     lease_until = now() + make_interval(secs => %(lease)s),
     started_at = coalesce(started_at, now()),
     waits_for = ''
-WHERE id = %(run)s
-  AND (status = 'pending' OR (status IN ('running', 'cancelling')
-       AND (lease_until IS NULL OR lease_until < now())))
+WHERE id = %(run)s AND {CLAIMABLE}
 RETURNING fencing_token, status
-"""
+"""  # noqa: S608 - a constant of ours
 
 BEAT = """
 UPDATE campaigns_campaignrun
 SET lease_until = now() + make_interval(secs => %(lease)s), customers_done = %(done)s
-WHERE id = %(run)s AND fencing_token = %(token)s AND status IN ('running', 'cancelling')
+WHERE id = %(run)s AND fencing_token = %(token)s AND status IN ('running', 'paused', 'cancelling')
 RETURNING status
 """
 
-CANCELLING = """
-SELECT 1 FROM campaigns_campaignrun
-WHERE id = %(run)s AND fencing_token = %(token)s AND status = 'cancelling'
+STATUS = """
+SELECT status FROM campaigns_campaignrun WHERE id = %(run)s AND fencing_token = %(token)s
+"""
+
+RELEASE = """
+UPDATE campaigns_campaignrun SET lease_until = NULL
+WHERE id = %(run)s AND fencing_token = %(token)s
+"""
+
+EVENT = """
+INSERT INTO campaigns_runevent (run_id, at, kind, message, data)
+VALUES (%s, clock_timestamp(), %s, %s, %s)
 """
 
 
-def claim(run_key: int, watch: Watch = silent) -> "Lease | None":
-    """Take a pending or abandoned run by compare-and-set; None if somebody else has it."""
+def claim(run_key: int) -> "Lease | None":
+    """Take a run whose next step is to be done by compare-and-set; None if it is not ours."""
     with connection.cursor() as cursor:
         cursor.execute(CLAIM, {"run": run_key, "lease": settings.KAIREON_LEASE_SECONDS})
         row = cursor.fetchone()
-    lease = Lease(run_key, row[0], watch) if row else None
-    if lease and row[1] == "cancelling":
-        lease._cancelled.set()  # not only at the first heartbeat: a small run ends before it
+    if row is None:
+        return None
+    lease = Lease(run_key, row[0])
+    if row[1] == "cancelling":
+        lease.told(row[1])  # not only at the first heartbeat: a small run ends before it
     return lease
+
+
+def record(run_key: int, kind: str, message: str = "", **data: Any) -> None:
+    """Add an event to the run's."""
+    with connection.cursor() as cursor:
+        cursor.execute(EVENT, [run_key, kind, message, json.dumps(data)])
 
 
 @dataclass(slots=True)
 class Lease:
-    """The right to work on a run, renewed in the background while the `with` block lasts."""
+    """The right to do a step of a run, renewed in the background while the `with` block lasts."""
 
     run_key: int
     token: int
-    watch: Watch = silent
+    #: Customers of the phase that are done.
     done: int = 0
-    total: int = 0
-    phase: str = "claim"
     _lost: threading.Event = field(default_factory=threading.Event)
     _cancelled: threading.Event = field(default_factory=threading.Event)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _paused: threading.Event = field(default_factory=threading.Event)
+    _heartbeat: Heartbeat | None = None
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._thread.start()
+        self._heartbeat = Heartbeat(f"run {self.run_key}", self._beat).__enter__()
         return self
 
     def __exit__(
@@ -108,74 +93,49 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        if self._thread:
-            self._thread.join()
+        if self._heartbeat:
+            self._heartbeat.__exit__(kind, error, trace)
 
     def check(self) -> None:
-        """Raise LeaseLost or Cancelled if the run is no longer ours to work on."""
+        """Raise why the run is no longer ours to work on, if it is not."""
         if self._lost.is_set():
             raise LeaseLost(f"run {self.run_key} was taken over from token {self.token}")
         if self._cancelled.is_set():
             raise Cancelled(f"run {self.run_key} was cancelled")
-
-    def enter(self, phase: str, total: int = 0) -> None:
-        """Record the phase of the run and start counting its customers."""
-        self.check()
-        self.phase, self.done, self.total = phase, 0, total
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE campaigns_campaignrun SET phase = %s, customers_done = 0"
-                " WHERE id = %s AND fencing_token = %s",
-                [phase, self.run_key, self.token],
-            )
-            if cursor.rowcount != 1:
-                self._lost.set()
-        self.check()
-        self.watch(Progress(phase, 0, total))
-
-    def report(self, customers: int) -> None:
-        """Say how many customers of the phase are done."""
-        self.done = customers
-        self.watch(Progress(self.phase, customers, self.total))
+        if self._paused.is_set():
+            raise Paused(f"run {self.run_key} is paused")
+        if stopping.is_set():
+            raise Stopped("this process is told to end")
 
     def lose(self) -> None:
-        """Stop working: a write was refused, as the run is cancelled or somebody else's by now."""
+        """Stop working: a write was refused, as the run is stopped or somebody else's by now."""
         with psycopg.connect(dsn(), autocommit=True) as own:
-            found = own.execute(CANCELLING, {"run": self.run_key, "token": self.token}).fetchone()
-        (self._cancelled if found else self._lost).set()
+            row = own.execute(STATUS, {"run": self.run_key, "token": self.token}).fetchone()
+        self.told(row[0] if row else None)
+        if not (self._cancelled.is_set() or self._paused.is_set()):
+            self._lost.set()
         self.check()
 
-    def event(self, kind: str, message: str = "", **data: Any) -> None:
+    def told(self, status: str | None) -> None:
+        """Take note of the run's status; None: the run is not ours any more."""
+        if status is None:
+            self._lost.set()
+        elif status == "cancelling":
+            self._cancelled.set()
+        elif status == "paused":
+            self._paused.set()
+
+    def release(self) -> None:
+        """Leave the run to whoever looks next."""
         with connection.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO campaigns_runevent (run_id, kind, message, data)"
-                " VALUES (%s, %s, %s, %s)",
-                [self.run_key, kind, message, json.dumps(data)],
-            )
+            cursor.execute(RELEASE, {"run": self.run_key, "token": self.token})
 
-    def _beat(self) -> None:
-        """Renew the lease every third of its length until stopped, lost or cancelled.
+    def event(self, kind: str, message: str = "", **data: Any) -> None:
+        record(self.run_key, kind, message, **data)
 
-        A beat that cannot be sent is tried again with the next one: the lease covers two of them.
-        """
-        address = dsn()
-        while not self._lost.is_set() and not self._stop.is_set():
-            try:
-                with psycopg.connect(address, autocommit=True) as own:
-                    self._beat_on(own)
-            except psycopg.OperationalError as error:
-                logger.warning("run %s: heartbeat failed: %s", self.run_key, error)
-                self._stop.wait(1)
-
-    def _beat_on(self, own: psycopg.Connection) -> None:
-        """Beat on one connection for as long as it holds."""
+    def _beat(self, own: psycopg.Connection) -> bool:
         seconds = settings.KAIREON_LEASE_SECONDS
-        values = {"run": self.run_key, "token": self.token, "lease": seconds}
-        while not self._stop.wait(seconds / 3):
-            row = own.execute(BEAT, {**values, "done": self.done}).fetchone()
-            if row is None:
-                self._lost.set()
-                return
-            if row[0] == "cancelling":
-                self._cancelled.set()
+        values = {"run": self.run_key, "token": self.token, "lease": seconds, "done": self.done}
+        row = own.execute(BEAT, values).fetchone()
+        self.told(row[0] if row else None)
+        return row is not None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import psycopg
+from django.db import connection
 from numpy.typing import NDArray
 from psycopg import sql
 
@@ -45,11 +46,12 @@ class ResultRows:
     scores: NDArray[np.float64]
 
 
-def table_name(run_key: int) -> str:
-    return f"{PARENT}_r{run_key}"
+def table_name(run_key: int, reopened: int = 0) -> str:
+    """The run's own table, or the one beside it for chunks of a run that was opened again."""
+    return f"{PARENT}_r{run_key}" + (f"_{reopened}" if reopened else "")
 
 
-def create_table(own: psycopg.Connection, run_key: int) -> None:
+def create_table(own: psycopg.Connection, run_key: int, reopened: int = 0) -> None:
     """Create the run's unattached table, unless an earlier attempt has."""
     statement = sql.SQL(
         "CREATE TABLE IF NOT EXISTS {table} (LIKE {parent} INCLUDING DEFAULTS, "
@@ -57,16 +59,17 @@ def create_table(own: psycopg.Connection, run_key: int) -> None:
     )
     own.execute(
         statement.format(
-            table=sql.Identifier(table_name(run_key)),
+            table=sql.Identifier(table_name(run_key, reopened)),
             parent=sql.Identifier(PARENT),
-            check=sql.Identifier(f"{table_name(run_key)}_run"),
+            check=sql.Identifier(f"{table_name(run_key, reopened)}_run"),
             run=sql.Literal(run_key),
         )
     )
 
 
-def drop_table(own: psycopg.Connection, run_key: int) -> None:
-    own.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(table_name(run_key))))
+def drop_table(own: psycopg.Connection, run_key: int, reopened: int = 0) -> None:
+    name = sql.Identifier(table_name(run_key, reopened))
+    own.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
 
 
 def result_rows(plan: Plan, frame: pl.DataFrame, winners: Winners) -> ResultRows:
@@ -97,6 +100,12 @@ def encode(rows: ResultRows, run_key: int, chunk: int) -> Iterator[bytes]:
         Field(">f8", rows.scores),
     )
     return pgcopy.encode(fields, rows.keys)
+
+
+def load(rows: ResultRows, run_key: int, chunk: int, reopened: int) -> None:
+    """Load the results of a chunk inside the present transaction."""
+    data = encode(rows, run_key, chunk)
+    copy(connection.connection, table_name(run_key, reopened), COLUMNS, data)
 
 
 def copy(
@@ -140,9 +149,22 @@ def attach(own: psycopg.Connection, run_key: int) -> None:
     )
 
 
-def count(own: psycopg.Connection, run_key: int) -> tuple[int, int]:
+def merge(own: psycopg.Connection, run_key: int, reopened: int) -> None:
+    """Add what the run has won since it was opened again; visible when the transaction commits."""
+    names = {
+        "table": sql.Identifier(table_name(run_key)),
+        "more": sql.Identifier(table_name(run_key, reopened)),
+        "columns": sql.SQL(", ").join(map(sql.Identifier, COLUMNS)),
+    }
+    insert = "INSERT INTO {table} ({columns}) SELECT {columns} FROM {more}"
+    own.execute(sql.SQL(insert).format(**names))
+    drop_table(own, run_key, reopened)
+
+
+def count(own: psycopg.Connection, run_key: int, reopened: int = 0) -> tuple[int, int]:
     """Recommendations in the table, and customers that have one."""
     statement = sql.SQL("SELECT count(*), count(*) FILTER (WHERE rank = 1) FROM {}")
-    row = own.execute(statement.format(sql.Identifier(table_name(run_key)))).fetchone()
+    name = sql.Identifier(table_name(run_key, reopened))
+    row = own.execute(statement.format(name)).fetchone()
     assert row is not None  # noqa: S101 - an aggregate always has a row
     return row[0], row[1]

@@ -1,4 +1,8 @@
-"""A run from claim to file. The only place that knows the order of the stages."""
+"""A run from claim to file. The only place that knows the order of the stages.
+
+A run has a next step of its own (freeze, allocate, finish) or chunks to do (decide, write). Any
+process may do either at any time: what is done is skipped, what is not is done once.
+"""
 
 import logging
 import traceback
@@ -6,41 +10,76 @@ import traceback
 import psycopg
 from django.db import InterfaceError, OperationalError, connection
 
-from executor import allocate, finish, stages
-from executor.contacts import open_history
+from executor import allocate, chunks, ending, finish, job, queue, stages
+from executor.chunks import TakenChunk
 from executor.errors import Rejected, Retryable
+from executor.heartbeat import Cancelled, LeaseLost, Paused, Stopped
 from executor.memory import keep_freed_memory
-from executor.progress import Cancelled, Lease, LeaseLost, Watch, claim, silent
+from executor.progress import Lease, claim
 
 logger = logging.getLogger(__name__)
 
 CONNECTION_LOST = (OperationalError, InterfaceError, psycopg.OperationalError)
 
+#: By the phase a run is in; the chunks' phases are between them.
+STEPS = {
+    "claim": stages.freeze_customers,
+    "freeze": stages.freeze_customers,
+    "allocate": allocate.apply_caps,
+    "finish": finish.publish,
+}
+CHUNK_STEPS = {"decide": stages.decide_chunk, "write": stages.write_chunk}
 
-def execute(run_key: int, watch: Watch = silent) -> bool:
-    """Work on a run until it ends; False if it is finished or somebody else holds it.
 
-    May be repeated at any time by anybody: what is done is skipped, what is not is done once.
+def execute(run_key: int) -> bool:
+    """Work on one run for as long as there is something to do; False if there was nothing."""
+    worked = False
+    while step(run_key) is not None:
+        worked = True
+    return worked
+
+
+def step(run_key: int | None = None) -> int | None:
+    """Do what is most urgent (of one run, or of all); return whose it was, None if there is none.
+
+    Steps of runs come first: they are few, and what they open gives all workers something to do.
     """
-    lease = claim(run_key, watch)
+    keep_freed_memory()
+    for key in queue.claimable(limit=8) if run_key is None else [run_key]:
+        if advance(key):
+            return key
+    return work(run_key)
+
+
+def advance(run_key: int) -> bool:
+    """Do the run's next steps up to where its chunks come; False if they are not ours to do."""
+    lease = claim(run_key)
     if lease is None:
         return False
-    keep_freed_memory()
     with lease:
         try:
-            _run(lease)
+            lease.check()
+            _advance(lease)
         except LeaseLost as error:
             logger.warning("%s", error)
         except Cancelled:
-            finish.cancel(lease)
+            ending.cancel(lease)
+        except (Paused, Stopped):
+            lease.release()
         except Rejected as error:
-            finish.fail(lease, str(error))
+            ending.fail(run_key, str(error), lease=lease)
         except (Retryable, *CONNECTION_LOST) as error:
             _put_back(lease, error)
         except Exception as error:
             logger.exception("run %s failed", run_key)
-            finish.fail(lease, f"internal error: {error}", traceback.format_exc())
+            ending.fail(run_key, f"internal error: {error}", traceback.format_exc(), lease)
     return True
+
+
+def _advance(lease: Lease) -> None:
+    present = job.begin(lease)
+    while do := STEPS.get(stages.phase_of(lease.run_key)):
+        do(lease, present)
 
 
 def _put_back(lease: Lease, error: Exception) -> None:
@@ -48,18 +87,39 @@ def _put_back(lease: Lease, error: Exception) -> None:
     logger.warning("run %s is put back: %s", lease.run_key, error)
     connection.close()
     try:
-        finish.put_back(lease, str(error))
+        ending.put_back(lease, str(error))
     except CONNECTION_LOST:
         logger.exception("run %s is left to the end of its lease", lease.run_key)
 
 
-def _run(lease: Lease) -> None:
-    job = stages.prepare(lease)
-    stages.freeze_customers(job)
-    if job.may_bind:
-        stages.decide_chunks(job)
-        allocate.apply_caps(job)
-    with open_history(lease) as history:
-        stages.write_chunks(job, history)
-        finish.publish(job, history)
-    finish.delete_scratch(job)
+def work(run_key: int | None = None) -> int | None:
+    """Do the most urgent chunk (of one run, or of all); return whose it was, None if none is."""
+    chunk = chunks.take(run_key)
+    if chunk is None:
+        return None
+    with chunk.kept():
+        try:
+            if chunk.attempts > chunks.MAX_ATTEMPTS:
+                chunk.give_up()
+            else:
+                CHUNK_STEPS[chunk.phase](job.load(chunk.run_key), chunk)
+        except LeaseLost as error:
+            logger.warning("%s", error)
+            chunk.release()
+        except Rejected as error:
+            ending.fail(chunk.run_key, str(error))
+        except CONNECTION_LOST as error:
+            # It may be the server that is gone: the chunk is left to the end of its lease.
+            logger.warning("chunk %s of run %s is left: %s", chunk.number, chunk.run_key, error)
+            connection.close()
+        except Exception as error:
+            logger.exception("chunk %s of run %s failed", chunk.number, chunk.run_key)
+            _fail(chunk, f"{type(error).__name__}: {error}", traceback.format_exc())
+    return chunk.run_key
+
+
+def _fail(chunk: TakenChunk, error: str, trace: str) -> None:
+    try:
+        chunk.fail(error, trace)
+    except LeaseLost:
+        chunk.release()

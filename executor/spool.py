@@ -8,8 +8,8 @@ from executor.allocation import Winners
 from executor.job import Job
 
 
-def spool(job: Job, number: int, kind: str, winners: Winners) -> str:
-    """Store a chunk's winners; returns their key."""
+def spool(job: Job, folder: str, number: int, kind: str, winners: Winners) -> str:
+    """Store a chunk's winners in the folder of one attempt; returns their key."""
     buffer = io.BytesIO()
     pl.DataFrame(
         {
@@ -19,7 +19,7 @@ def spool(job: Job, number: int, kind: str, winners: Winners) -> str:
             "key": winners.key,
         }
     ).write_ipc(buffer)
-    key = job.key(kind, number)
+    key = job.key(folder, kind, number)
     job.storage.put(key, buffer.getvalue())
     return key
 

@@ -15,17 +15,19 @@ def summarize(
     audience: int,
     counts: Mapping[str, Any],
     *,
+    given_up: int,
     stored: tuple[int, int],
     allocation: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Build the summary. `stored` is (recommendations, customers) as counted in the results.
 
+    `given_up` are the customers of chunks that could not be done; `counts` are of all others.
+
     Raises Broken unless every customer of the audience ends in exactly one place of the funnel
     and the results hold what was decided.
     """
     recommendations, served = stored
-    capped = allocation["cappedOut"] if allocation else 0
-    funnel = _funnel(plan, audience, counts["removed"], capped)
+    funnel = _funnel(plan, audience, counts, given_up)
     remaining = funnel[-1]["remainingCustomers"] if funnel else audience
     if remaining != served:
         raise Broken(
@@ -77,20 +79,21 @@ def cap_lines(plan: Plan, reports: Sequence[CapReport]) -> list[dict[str, Any]]:
 
 
 def _funnel(
-    plan: Plan, audience: int, removed: Sequence[Sequence[int]], capped: int
+    plan: Plan, audience: int, counts: Mapping[str, Any], given_up: int
 ) -> list[dict[str, Any]]:
-    """One line per step in execution order, then worthless scores, then caps."""
+    """Chunks that were given up, if any; each step in execution order; worthless scores; caps."""
     steps = [(step.stage, step.node, step.label) for step in plan.steps]
     steps.append(("score", "score", "every candidate scored zero"))
-    lines, remaining = [], audience
-    for (stage, node, label), (customers, candidates) in zip(steps, removed, strict=True):
+    lines, remaining = [], audience - given_up
+    if given_up:
+        label = "their chunk was given up after errors"
+        lines.append(_line("chunks", "deadLetter", label, (given_up, None), remaining))
+    for (stage, node, label), (customers, candidates) in zip(steps, counts["removed"], strict=True):
         remaining -= customers
         lines.append(_line(stage, node, label, (customers, candidates), remaining))
-    lines.append(
-        _line(
-            "caps", "volumeConstraints", "volume caps were full", (capped, None), remaining - capped
-        )
-    )
+    capped = counts["capped"]
+    label = "volume caps were full"
+    lines.append(_line("caps", "volumeConstraints", label, (capped, None), remaining - capped))
     return lines
 
 

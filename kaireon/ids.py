@@ -25,6 +25,8 @@ PREFIXES = {
     "Campaign": "camp",
     "CampaignRun": "crun",
     "RunFile": "file",
+    "DeadLetter": "dlq",
+    "Tick": "tick",
     "Membership": "mem",
     "Interaction": "int",
 }

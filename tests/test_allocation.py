@@ -1,9 +1,7 @@
 """Volume caps: both strategies against an item-by-item reference, on random small problems."""
 
-import json
-import pickle
 from collections import Counter
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import pytest
@@ -16,9 +14,9 @@ from executor.allocation import (
     Candidates,
     CapReport,
     Caps,
+    CapUse,
     Fates,
     FirstCome,
-    FirstComeState,
     exceeds,
     may_bind,
     top_k,
@@ -162,18 +160,24 @@ def listed(parts):
     return found
 
 
-def first_come(problem, size):
-    strategy = FirstCome(problem.candidates, problem.caps, problem.k)
+def caps_in_use(problem, counts):
+    use = CapUse(problem.candidates, problem.caps)
+    if counts is not None:
+        use.count(counts)
+    return use
+
+
+def first_come(problem, size, counts=None):
+    strategy = FirstCome(caps_in_use(problem, counts), problem.k)
     parts = [(strategy.take(keys), len(keys)) for keys, _ in problem.chunks(size)]
     return Answer(listed(parts), strategy.reports(), strategy.fates())
 
 
-def greedy(problem, size, **options):
+def greedy(problem, size, counts=None, **options):
     chunks = problem.chunks(size)
     rows = [len(keys) for keys, _ in chunks]
     strategy = Greedy(
-        problem.candidates,
-        problem.caps,
+        caps_in_use(problem, counts),
         problem.k,
         rows=rows,
         matrix=lambda number: chunks[number],
@@ -334,17 +338,16 @@ def test_large_chunks_are_served_in_the_same_order_as_small_ones():
     assert greedy(problem, len(problem.keys)) == greedy(problem, 1000, window=777)
 
 
-def test_first_come_continues_from_its_stored_state():
-    problem = large_problem(300)
-    before = FirstCome(problem.candidates, problem.caps, problem.k)
-    before.take(problem.keys[:200])
-    stored = json.loads(json.dumps(asdict(before.state())))
-    resumed = FirstCome(problem.candidates, problem.caps, problem.k, FirstComeState(**stored))
-    copied = pickle.loads(pickle.dumps(before))  # noqa: S301
-    expected = listed([(before.take(problem.keys[200:]), 100)])
-    for strategy in (resumed, copied):
-        assert listed([(strategy.take(problem.keys[200:]), 100)]) == expected
-        assert (strategy.reports(), strategy.fates()) == (before.reports(), before.fates())
+@pytest.mark.parametrize("strategy", [first_come, greedy])
+def test_what_others_have_used_leaves_less_room(strategy):
+    whole = large_problem(300)
+    counts = np.array([7, *[0] * (len(whole.candidates.offer) - 1)])
+    answer = strategy(whole, 100, counts)
+    for cap in answer.reports:
+        assert cap.used <= cap.limit
+    won = np.bincount([one[2] for one in answer.winners], minlength=counts.size) + counts
+    total = next(cap for cap in answer.reports if cap.kind == "total")
+    assert total.used == won.sum()
 
 
 @pytest.mark.parametrize(

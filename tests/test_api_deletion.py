@@ -11,8 +11,12 @@ from rest_framework.test import APIClient
 
 from campaigns.models import Campaign, CampaignRun, Contact, RunChunk, RunEvent, RunFile
 from campaigns.services import cancellation, deletion
-from executor import runner
+from executor import manifest, runner
+from executor.chunks import TakenChunk
+from executor.job import Job
+from executor.manifest import Phase
 from executor.progress import Lease, LeaseLost, claim
+from executor.stages import write_chunk
 from kaireon.access.models import Tenant
 from tests import factories
 from tests import world as worlds
@@ -147,19 +151,23 @@ def delete_aside(campaign: Campaign, client: APIClient) -> tuple[threading.Threa
 
 
 @pytest.mark.usefixtures("clean_relations")
-def test_force_waits_for_the_worker_to_stop(storage: Path, settings) -> None:
+def test_force_waits_for_the_worker_to_stop(
+    storage: Path, settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.KAIREON_LEASE_SECONDS = 2
     settings.KAIREON_CHUNK_ROWS = 1024
     world = worlds.build(3000)
     run = world.run()
     begun, go = threading.Event(), threading.Event()
 
-    def watch(progress) -> None:
-        if progress.phase == "write" and progress.done:
+    def write(job: Job, chunk: TakenChunk) -> None:
+        if chunk.number == 1:
             begun.set()
             go.wait(20)
+        write_chunk(job, chunk)
 
-    worker = threading.Thread(target=lambda: (runner.execute(run.pk, watch), connection.close()))
+    monkeypatch.setitem(runner.CHUNK_STEPS, "write", write)
+    worker = threading.Thread(target=lambda: (runner.execute(run.pk), connection.close()))
     worker.start()
     assert begun.wait(20)
     thread, codes = delete_aside(world.campaign, api_client(world.tenant, "admin"))
@@ -187,7 +195,7 @@ def test_worker_that_does_not_stop_can_write_no_more(
     run.refresh_from_db()
     assert (run.status, run.fencing_token) == ("cancelled", lease.token + 1)
     with pytest.raises(LeaseLost):
-        lease.enter("write")
+        manifest.enter(lease, Phase("write"))
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from django.db import connection
 
 from campaigns.models import CampaignRun, Contact, Recommendation, RunFile
 from executor import ahead, runner
-from executor.progress import Progress
+from executor.finish import publish
+from executor.job import Job
+from executor.progress import Lease
 from executor.storage import open_storage
 from tests import world as worlds
 from tests.world import World
@@ -251,15 +253,18 @@ def test_history_stays_true_after_edits() -> None:
     assert run.spec["flow_version"] == 1
 
 
-def test_a_run_that_is_cancelled_in_its_last_stage_ends_cancelled() -> None:
+def test_a_run_that_is_cancelled_in_its_last_stage_ends_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Before any heartbeat could tell: the refused write itself finds out why."""
     run = worlds.build(10).run()
 
-    def cancel(progress: Progress) -> None:
-        if progress.phase == "finish":
-            CampaignRun.unscoped.filter(pk=run.pk).update(status="cancelling")
+    def finish(lease: Lease, job: Job) -> None:
+        CampaignRun.unscoped.filter(pk=run.pk).update(status="cancelling")
+        publish(lease, job)
 
-    assert runner.execute(run.pk, cancel)
+    monkeypatch.setitem(runner.STEPS, "finish", finish)
+    assert runner.execute(run.pk)
     run.refresh_from_db()
     assert (run.status, run.error) == ("cancelled", "")
     assert not Contact.objects.filter(run_id=run.pk).exists()

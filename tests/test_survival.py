@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from django.db import connection
+from django.db.models import Sum
 
 from campaigns.models import CampaignRun, Contact, Recommendation, RunChunk, RunFile
 from executor import runner
@@ -54,13 +55,19 @@ def progress(run: CampaignRun) -> int:
     return chunks.exclude(status="frozen").count() + chunks.filter(status="written").count()
 
 
+def takings(run: CampaignRun) -> int:
+    """How often somebody has taken the run's next step, or one of its chunks."""
+    taken = RunChunk.objects.filter(run=run).aggregate(sum=Sum("fencing_token"))["sum"] or 0
+    return CampaignRun.unscoped.get(pk=run.pk).fencing_token + taken
+
+
 def killed_until_done(run: CampaignRun, kills: int, log: Path) -> None:
     """Start drain again and again, kill each at a random point of progress; let the last end."""
     steps = 2 * -(-CUSTOMERS // CHUNK)
     for point in sorted(random.Random(11).sample(range(steps), kills)):
-        token = CampaignRun.unscoped.get(pk=run.pk).fencing_token
+        before = takings(run)
         with manage("drain", "--run", str(run.pk), log=log) as child:
-            wait_until(lambda at=token: CampaignRun.unscoped.get(pk=run.pk).fencing_token > at)
+            wait_until(lambda at=before: takings(run) > at)
             wait_until(lambda at=point: progress(run) >= at)
             child.kill()
     with manage("drain", "--run", str(run.pk), log=log) as child:
@@ -83,9 +90,7 @@ def test_a_lost_database_connection_is_retried(settings, tmp_path: Path, pg_dsn:
         assert child.wait(timeout=120) == 0, (tmp_path / "log").read_text()
     files = RunFile.objects.of(world.tenant)
     assert files.get(run=cut).sha256 == files.get(run=calm).sha256
-    cut.refresh_from_db()
-    assert cut.fencing_token == 2
-    assert cut.events.filter(kind="put back").count() == 1
+    assert RunChunk.objects.filter(run=cut, fencing_token__gt=1).exists()
 
 
 @pytest.mark.parametrize("caps", [{}, {"max_per_offer": 3000}], ids=["uncapped", "capped"])
@@ -104,7 +109,7 @@ def test_kill_9_at_ten_moments_gives_the_same_bytes(
     with customers_changing(pg_dsn, world.table):
         killed_until_done(killed, 10, log)
     killed.refresh_from_db()
-    assert killed.fencing_token >= 11
+    assert takings(killed) > takings(calm)
     file = RunFile.objects.of(world.tenant).get(run=killed)
     assert (file.sha256, file.row_count) == (calm_file.sha256, calm_file.row_count)
     for model in (Recommendation, Contact):

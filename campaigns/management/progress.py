@@ -16,8 +16,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from executor.progress import Progress as Step
-from executor.progress import Watch, silent
+from executor.drain import Progress as Step
+from executor.drain import Watch, silent
 
 
 class Speed(ProgressColumn):

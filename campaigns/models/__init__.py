@@ -3,8 +3,9 @@
 from campaigns.models.algorithm_model import AlgorithmModel
 from campaigns.models.campaign import Campaign
 from campaigns.models.channel import Channel, Placement
-from campaigns.models.contact import Contact
+from campaigns.models.contact import Contact, ContactHold
 from campaigns.models.creative import Creative
+from campaigns.models.dead_letter import DeadLetter
 from campaigns.models.flow import Flow, FlowVersion
 from campaigns.models.idempotent_request import IdempotentRequest
 from campaigns.models.interaction import Interaction
@@ -17,7 +18,9 @@ from campaigns.models.run import CampaignRun, RunChunk, RunEvent, RunFile
 from campaigns.models.schema import Schema
 from campaigns.models.segment import Segment
 from campaigns.models.status import Status
+from campaigns.models.tick import Tick
 from campaigns.models.volume_constraint import VolumeConstraint
+from campaigns.models.worker import Worker
 
 __all__ = [
     "AlgorithmModel",
@@ -26,8 +29,10 @@ __all__ = [
     "Category",
     "Channel",
     "Contact",
+    "ContactHold",
     "ContactPolicy",
     "Creative",
+    "DeadLetter",
     "Flow",
     "FlowVersion",
     "IdempotentRequest",
@@ -44,5 +49,7 @@ __all__ = [
     "Segment",
     "Status",
     "SubCategory",
+    "Tick",
     "VolumeConstraint",
+    "Worker",
 ]

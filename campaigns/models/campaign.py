@@ -11,9 +11,16 @@ from campaigns.models.segment import Segment
 from campaigns.models.status import Status, status_known
 from kaireon.access.history import kept
 
+#: A week: what is later than that belongs to the next instant of most schedules.
+MAX_GRACE_MINUTES = 7 * 24 * 60
+
 
 def default_file_columns() -> list[str]:
     return ["customer_id", "offer_name", "channel", "score"]
+
+
+def default_weekend() -> list[int]:
+    return [6, 0]
 
 
 def natural_or_null(field: str, name: str) -> models.CheckConstraint:
@@ -28,6 +35,15 @@ class Campaign(Configured):
         DAILY = "daily"
         WEEKLY = "weekly"
         MONTHLY = "monthly"
+
+    class MisfirePolicy(models.TextChoices):
+        SKIP = "skip"
+        RUN_ONCE = "run_once", "run once"
+
+    class OverlapPolicy(models.TextChoices):
+        SKIP = "skip"
+        QUEUE = "queue"
+        ALLOW = "allow"
 
     class Allocation(models.TextChoices):
         SCORE = "score", "highest score first"
@@ -61,6 +77,25 @@ class Campaign(Configured):
     schedule_time = models.CharField(max_length=5, default="09:00")
     schedule_timezone = models.CharField(max_length=63, default="UTC")
     schedule_cron = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
+    #: Whose holidays are no working days: a country ("IT", "US-NY") or market ("XECB"); "" none.
+    holiday_calendar = models.CharField(max_length=16, blank=True)
+    #: Days of the week that are no working days, 0 = Sunday to 6 = Saturday.
+    weekend_days = ArrayField(models.SmallIntegerField(), default=default_weekend, blank=True)
+    #: What becomes of an instant that the scheduler comes to late.
+    misfire_policy = models.CharField(
+        max_length=10, choices=MisfirePolicy, default=MisfirePolicy.RUN_ONCE
+    )
+    #: How late `run_once` still runs.
+    misfire_grace_minutes = models.PositiveIntegerField(default=60)
+    #: What becomes of an instant at which a run of the campaign is unfinished.
+    overlap_policy = models.CharField(
+        max_length=10, choices=OverlapPolicy, default=OverlapPolicy.SKIP
+    )
+    #: When the campaign is due; null unless it is active and scheduled. Only the scheduler writes
+    #: it, so it is no change of the configuration.
+    next_run_at = models.DateTimeField(null=True, editable=False)
+    #: Runs of a higher priority are worked on first, 0 to 100.
+    priority = models.PositiveSmallIntegerField(default=50)
 
     #: Volume constraints; each counts recommendations of one run.
     max_total_per_run = models.BigIntegerField(null=True, blank=True)
@@ -112,6 +147,25 @@ class Campaign(Configured):
                 condition=Q(schedule_time__regex=r"^([01][0-9]|2[0-3]):[0-5][0-9]$"),
                 name="campaign_time_form",
             ),
+            models.CheckConstraint(
+                condition=Q(misfire_policy__in=("skip", "run_once")),
+                name="campaign_misfire_policy_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(misfire_grace_minutes__lte=MAX_GRACE_MINUTES),
+                name="campaign_misfire_grace_max_week",
+            ),
+            models.CheckConstraint(
+                condition=Q(overlap_policy__in=("skip", "queue", "allow")),
+                name="campaign_overlap_policy_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(priority__lte=100), name="campaign_priority_max_100"
+            ),
+            models.CheckConstraint(
+                condition=Q(weekend_days__contained_by=[0, 1, 2, 3, 4, 5, 6]),
+                name="campaign_weekend_days_0_to_6",
+            ),
             natural_or_null("max_total_per_run", "campaign_max_total_min_1"),
             natural_or_null("max_per_offer", "campaign_max_per_offer_min_1"),
             natural_or_null("max_per_channel", "campaign_max_per_channel_min_1"),
@@ -137,7 +191,15 @@ class Campaign(Configured):
             ),
             status_known("campaign"),
         )
-        indexes = (models.Index(fields=("tenant", "-created_at"), name="campaign_newest"),)
+        indexes = (
+            models.Index(fields=("tenant", "-created_at"), name="campaign_newest"),
+            # Every pulse reads only what is due.
+            models.Index(
+                fields=("next_run_at",),
+                condition=Q(next_run_at__isnull=False),
+                name="campaign_due",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name

@@ -19,10 +19,11 @@ class CampaignRun(TenantScoped):
         COMPLETED = "completed"  # all customers processed
         COMPLETED_WITH_ERRORS = "completed_with_errors"  # finished, some deliveries failed
         FAILED = "failed"  # could not recover
+        PAUSED = "paused"  # until somebody resumes it
         CANCELLING = "cancelling"  # stops at the next chunk
         CANCELLED = "cancelled"
 
-    UNFINISHED = (Status.PENDING, Status.RUNNING, Status.CANCELLING)
+    UNFINISHED = (Status.PENDING, Status.RUNNING, Status.PAUSED, Status.CANCELLING)
 
     class Phase(models.TextChoices):
         CLAIM = "claim"
@@ -38,7 +39,7 @@ class CampaignRun(TenantScoped):
     triggered_by = models.CharField(max_length=20, default="manual")
     status = models.CharField(max_length=24, choices=Status, default=Status.PENDING)
     phase = models.CharField(max_length=10, choices=Phase, default=Phase.CLAIM)
-    #: What a pending run waits for, in words for the reader.
+    #: What the run waits for, in words for the reader.
     waits_for = models.CharField(max_length=100, blank=True)
     error = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
@@ -46,6 +47,11 @@ class CampaignRun(TenantScoped):
     #: Given to execute-inline instead of the campaign's own, for this run alone.
     flow = models.ForeignKey(Flow, on_delete=models.SET_NULL, null=True, related_name="+")
     segment = models.ForeignKey(Segment, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    #: Runs of a higher priority are worked on first, 0 to 100: the campaign's at the time.
+    priority = models.PositiveSmallIntegerField(default=50)
+    #: Whether it must wait for the earlier runs of its campaign to end.
+    in_turn = models.BooleanField(default=False)
 
     scheduled_for = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -59,8 +65,15 @@ class CampaignRun(TenantScoped):
     allocation_report = models.JSONField(null=True)
     audience_count = models.BigIntegerField(null=True)
     customers_done = models.BigIntegerField(default=0)
+    #: Chunks the present phase has still to do; whoever does the last one opens the next phase.
+    chunks_left = models.PositiveIntegerField(default=0)
+    #: How often the run was opened again for chunks that had failed.
+    reopened = models.PositiveSmallIntegerField(default=0)
+    #: The instant of all contacts of the run.
+    contacts_at = models.DateTimeField(null=True)
 
-    #: Who works on the run: every claim raises the token, and only its holder may write.
+    #: Who does the present step of the run (freeze, allocate, finish): every claim raises the
+    #: token, and only its holder may write. Chunks have leases of their own.
     lease_until = models.DateTimeField(null=True)
     fencing_token = models.BigIntegerField(default=0)
 
@@ -80,6 +93,7 @@ class CampaignRun(TenantScoped):
                         "completed",
                         "completed_with_errors",
                         "failed",
+                        "paused",
                         "cancelling",
                         "cancelled",
                     )
@@ -99,7 +113,7 @@ class CampaignRun(TenantScoped):
             # The queue: every look for work reads only what is unfinished.
             models.Index(
                 fields=("created_at", "id"),
-                condition=Q(status__in=("pending", "running", "cancelling")),
+                condition=Q(status__in=("pending", "running", "paused", "cancelling")),
                 name="run_unfinished",
             ),
         )
@@ -115,6 +129,7 @@ class RunChunk(models.Model):
         FROZEN = "frozen"
         DECIDED = "decided"
         WRITTEN = "written"
+        DEAD = "dead"  # given up after too many attempts
 
     run = models.ForeignKey(CampaignRun, on_delete=models.CASCADE, related_name="chunks")
     number = models.PositiveIntegerField()
@@ -128,14 +143,33 @@ class RunChunk(models.Model):
     #: Counts of the chunk: funnel, candidates, per offer and channel.
     counts = models.JSONField(default=dict)
 
+    #: Who works on the chunk: every claim raises the token, and only its holder may write.
+    lease_until = models.DateTimeField(null=True)
+    fencing_token = models.BigIntegerField(default=0)
+    #: How often it was taken up, and how often that ended in an error.
+    attempts = models.PositiveSmallIntegerField(default=0)
+    faults = models.PositiveSmallIntegerField(default=0)
+    #: Which opening of the run it is done for: 0 unless it had been given up.
+    reopened = models.PositiveSmallIntegerField(default=0)
+    #: Not to be taken up again before.
+    not_before = models.DateTimeField(null=True)
+
     class Meta:
         ordering = ("run", "number")
         constraints = (
             models.UniqueConstraint(fields=("run", "number"), name="chunk_number_once"),
             models.CheckConstraint(
-                condition=Q(status__in=("frozen", "decided", "written")), name="chunk_status_known"
+                condition=Q(status__in=("frozen", "decided", "written", "dead")),
+                name="chunk_status_known",
             ),
             models.CheckConstraint(condition=Q(customers__gte=1), name="chunk_not_empty"),
+        )
+        indexes = (
+            models.Index(
+                fields=("number", "run"),
+                condition=Q(status__in=("frozen", "decided")),
+                name="chunk_to_do",
+            ),
         )
 
     def __str__(self) -> str:

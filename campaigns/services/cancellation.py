@@ -26,11 +26,14 @@ RETURNING status
 
 # The raised token is what refuses every later write of a worker that is still there.
 FENCE = """
-UPDATE campaigns_campaignrun
+UPDATE campaigns_campaignrun AS run
 SET status = 'cancelled', completed_at = clock_timestamp(), lease_until = NULL,
     fencing_token = fencing_token + 1
 WHERE id = %(run)s AND status IN ('pending', 'running', 'cancelling')
-  AND (%(now)s OR lease_until IS NULL OR lease_until < clock_timestamp())
+  AND (%(now)s OR (lease_until IS NULL OR lease_until < clock_timestamp())
+    AND NOT EXISTS (
+      SELECT FROM campaigns_runchunk AS busy
+      WHERE busy.run_id = run.id AND busy.lease_until > clock_timestamp()))
 """
 
 

@@ -1,5 +1,9 @@
-"""`manage.py drain`: execute waiting runs on this host, until none waits."""
+"""`manage.py drain`: execute waiting runs on this host, until none waits.
 
+Told to end (SIGTERM, SIGINT), it returns what it has in work at the next boundary.
+"""
+
+import signal
 import sys
 from argparse import ArgumentParser
 from typing import Any
@@ -9,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from campaigns.management.progress import progress_bar
 from campaigns.models import CampaignRun
 from executor import drain
+from executor.heartbeat import stopping
 from kaireon import ids
 
 
@@ -23,18 +28,21 @@ class Command(BaseCommand):
     def handle(
         self, *_: Any, run: str | None, lock_fd: int | None, progress: bool, **__: Any
     ) -> None:
-        with progress_bar(show=progress or sys.stderr.isatty()) as watch:
-            if run is not None:
-                key = _run_key(run)
+        for told in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(told, lambda *_: stopping.set())
+        if run is not None:
+            key = _run_key(run)
+            with progress_bar(show=progress or sys.stderr.isatty()) as watch:
                 drain.wait_for(key, watch)
-                self._report(key)
-                return
-            descriptor = drain.take_lock() if lock_fd is None else lock_fd
-            if descriptor is None:
-                self.stderr.write("another drain is at work on this host")
-                return
-            done = drain.drain_locked(descriptor, lambda: drain.drain(watch))
-            self.stderr.write(f"{done} runs worked on; none is waiting")
+            self._report(key)
+            return
+        descriptor = drain.take_lock() if lock_fd is None else lock_fd
+        if descriptor is None:
+            self.stderr.write("another drain is at work on this host")
+            return
+        done = drain.drain_locked(descriptor)
+        left = "told to end" if stopping.is_set() else "none is waiting"
+        self.stderr.write(f"{done} runs worked on; {left}")
 
     def _report(self, run_key: int) -> None:
         run = CampaignRun.unscoped.get(pk=run_key)

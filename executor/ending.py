@@ -1,0 +1,92 @@
+"""How a run ends without results: failed or cancelled, and what is left of it is removed.
+
+The end is committed first, so that nobody writes for the run any more; what it left is removed
+after that, by whoever comes to it.
+"""
+
+from django.db import connection, transaction
+
+from campaigns.models import CampaignRun, ContactHold, RunEvent
+from executor import contacts, results
+from executor.manifest import load
+from executor.progress import EVENT, Lease
+from executor.storage import open_storage
+
+#: How often a run may be put back for a passing fault before it fails.
+MAX_RETRIES = 5
+
+# A run in its chunks' phases is nobody's: it is ended by the worker of a chunk, without a token.
+END = """
+UPDATE campaigns_campaignrun
+SET status = %(status)s, error = %(error)s, traceback = %(traceback)s, lease_until = NULL,
+    completed_at = clock_timestamp(), fencing_token = fencing_token + 1, waits_for = ''
+WHERE id = %(run)s AND status IN ('running', 'paused', 'cancelling')
+  AND (fencing_token = %(token)s OR %(token)s IS NULL AND phase IN ('decide', 'write'))
+"""
+
+LETTER = """
+INSERT INTO campaigns_deadletter
+  (tenant_id, topic, run_id, customers, attempts, error, traceback)
+SELECT tenant_id, 'campaign_runs', id, coalesce(audience_count, 0), fencing_token, error, traceback
+FROM campaigns_campaignrun WHERE id = %s
+ON CONFLICT DO NOTHING
+"""
+
+
+def fail(run_key: int, error: str, traceback: str = "", lease: Lease | None = None) -> None:
+    """End the run as failed, with the reason; its results are dropped, never shown.
+
+    A traceback says that the fault is ours: the run is then a dead letter too.
+    """
+    _end(run_key, "failed", error, traceback, lease)
+
+
+def cancel(lease: Lease) -> None:
+    """End the run as cancelled; what it had decided is dropped."""
+    _end(lease.run_key, "cancelled", "", "", lease)
+
+
+def put_back(lease: Lease, error: str) -> None:
+    """Leave the run to whoever claims it once the lease has run out; give up after some times."""
+    lease.event("put back", error)
+    if RunEvent.objects.filter(run_id=lease.run_key, kind="put back").count() > MAX_RETRIES:
+        fail(lease.run_key, f"gave up after {MAX_RETRIES} retries: {error}", lease=lease)
+        return
+    CampaignRun.unscoped.filter(pk=lease.run_key, fencing_token=lease.token).update(
+        waits_for=f"retry after {error}"[:100]
+    )
+
+
+def _end(run_key: int, status: str, error: str, traceback: str, lease: Lease | None) -> None:
+    told = {"status": status, "error": error, "traceback": traceback}
+    token = lease.token if lease else None
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(END, told | {"run": run_key, "token": token})
+        if cursor.rowcount != 1:
+            return
+        cursor.execute(EVENT, [run_key, status, error, "{}"])
+        if traceback:
+            cursor.execute(LETTER, [run_key])
+    clean_up(run_key)
+
+
+def clean_up(run_key: int) -> None:
+    """Remove the results, the contacts and the scratch of a run that ended without results.
+
+    May be repeated. A run that was opened again keeps what it had completed with.
+    """
+    run = CampaignRun.unscoped.only("reopened").filter(pk=run_key).first()
+    with transaction.atomic():
+        results.drop_table(connection.connection, run_key, run.reopened if run else 0)
+    chunks = load(run_key)
+    open_storage().delete(
+        key for chunk in chunks for key in (chunk.winners_key, chunk.part_key) if key
+    )
+    contacts.drop_held(run_key)
+
+
+def clean_up_left() -> None:
+    """Remove what ended runs left when their last worker was lost; the holds say which they are."""
+    unfinished = CampaignRun.unscoped.filter(status__in=CampaignRun.UNFINISHED).values("pk")
+    for run_key in ContactHold.objects.exclude(run_id__in=unfinished).values_list("run_id"):
+        clean_up(run_key[0])
