@@ -31,10 +31,18 @@ def build(table: str = "ds_everything") -> Everything:
     world = worlds.build(50, table=table)
     run = world.run()
     assert runner.execute(run.pk)
+    tick = models.Tick.unscoped.create(
+        tenant=world.tenant,
+        campaign=world.campaign,
+        run=run,
+        scheduled_for=run.created_at,
+        outcome="run",
+    )
     rows = {
         "campaign-runs": [run.public_id],
         "files": [run.files.get().public_id],
         "runs": [world.campaign.public_id],
+        "ticks": [tick.public_id],
         "segments": [world.campaign.segment.public_id],
         "views": [world.campaign.segment.view_name],
         "schemas": [world.campaign.segment.base_schema.public_id],

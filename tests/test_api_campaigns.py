@@ -57,6 +57,14 @@ def test_defaults(client: APIClient, required: dict) -> None:
         "scheduleTime": "09:00",
         "scheduleTimezone": "UTC",
         "scheduleCron": None,
+        "scheduleDescription": "Not scheduled",
+        "nextRunAt": None,
+        "holidayCalendar": None,
+        "weekendDays": [6, 0],
+        "misfirePolicy": "run_once",
+        "misfireGraceMinutes": 60,
+        "overlapPolicy": "skip",
+        "priority": 50,
         "volumeConstraints": {},
         "fileConfig": {
             "format": "csv",
@@ -301,7 +309,9 @@ def test_update_changes_only_what_is_given(
     assert response.status_code == 200
     changed = response.json()
     assert changed["updatedAt"] >= made["updatedAt"]
-    assert changed == {**made, **body, "version": 2, "updatedAt": changed["updatedAt"]}
+    words = {"scheduleDescription": "Every Wednesday at 09:00 (UTC)"}
+    new = {**body, **words, "version": 2, "updatedAt": changed["updatedAt"]}
+    assert changed == {**made, **new}
 
 
 def test_update_retargets(client: APIClient, tenant: Tenant, required: dict) -> None:

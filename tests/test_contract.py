@@ -135,10 +135,18 @@ def test_create(client: APIClient, flow: Flow, segment: Segment) -> None:
     assert made.pop("id") == Campaign.unscoped.get().public_id
     assert TIME.fullmatch(made.pop("createdAt"))
     assert TIME.fullmatch(made.pop("updatedAt"))
+    assert TIME.fullmatch(made.pop("nextRunAt"))
     assert made == {
         "description": "",
         "scheduleDayOfMonth": None,
         "scheduleCron": None,
+        "scheduleDescription": "Every Monday at 09:00 (America/New_York)",
+        "holidayCalendar": None,
+        "weekendDays": [6, 0],
+        "misfirePolicy": "run_once",
+        "misfireGraceMinutes": 60,
+        "overlapPolicy": "skip",
+        "priority": 50,
         "channelIds": [],
         "allocation": "score",
         "version": 1,
@@ -194,6 +202,7 @@ def test_update_of_any_field(
     changed = response.json()
     assert changed[name] == value
     apart = {name, "version", "updatedAt", "runs", "recommendations", "resultsUrl"}
+    apart |= {"nextRunAt", "scheduleDescription"}
     assert {k: v for k, v in changed.items() if k not in apart} == {
         k: v for k, v in before.items() if k not in apart
     }

@@ -1,6 +1,6 @@
 """Campaigns as they are written, and what their fields are said to take."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from drf_spectacular.utils import extend_schema_field
@@ -8,17 +8,21 @@ from rest_framework import serializers
 
 from campaigns.api import fields
 from campaigns.api.camel import StrictSerializer
+from campaigns.api.errors import flatten
 from campaigns.models import Campaign, Channel, Flow, Segment
-from campaigns.models.campaign import default_file_columns
+from campaigns.models.campaign import MAX_GRACE_MINUTES, default_file_columns
 from campaigns.services.campaign_checks import (
     DAY_OF_MONTH,
     FILE_COLUMNS,
     MAX_NAME,
+    MAX_PRIORITY,
     MAX_S3_PATH,
     MAX_VOLUME,
     TIME,
+    Fault,
 )
 from campaigns.services.campaigns import CampaignFields
+from executor.errors import Rejected
 from kaireon import ids
 from kaireon.access.authentication import access_of
 
@@ -83,6 +87,57 @@ class TimeZone(Exact):
     }
 )
 class Cron(fields.Text):
+    pass
+
+
+@extend_schema_field(
+    {
+        "type": ["string", "null"],
+        "maxLength": 16,
+        "description": "Whose holidays are no working days: IT, US-NY, or a market, XECB or XNYS.",
+    }
+)
+class HolidayCalendar(Exact):
+    """Shows the empty code as null."""
+
+    def to_representation(self, value: str) -> str | None:  # type: ignore[override]
+        return value or None
+
+
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0, "maximum": 6},
+        "maxItems": 6,
+        "uniqueItems": True,
+        "description": "Days without work, 0 (Sunday) to 6 (Saturday). Default: [6, 0].",
+    }
+)
+class WeekendDays(serializers.ListField):
+    child = fields.Integer()
+
+
+@extend_schema_field(
+    {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_GRACE_MINUTES,
+        "description": "How late run_once still runs. Default: 60.",
+    }
+)
+class GraceMinutes(fields.Integer):
+    pass
+
+
+@extend_schema_field(
+    {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_PRIORITY,
+        "description": "Runs of a higher priority are worked on first. Default: 50.",
+    }
+)
+class Priority(fields.Integer):
     pass
 
 
@@ -178,15 +233,9 @@ class ExecuteInline(StrictSerializer):
     segmentViewName = SegmentView(source="segment")
 
 
-class CampaignInput(StrictSerializer):
-    """What a campaign is made of; a change gives any subset of it."""
+class ScheduleInput(StrictSerializer):
+    """When a campaign is due. What is left out has the default of a campaign."""
 
-    # Types only; what the values must be is decided by `services.campaigns`.
-    decisionFlowId = fields.PublicId(Flow, source="flow")
-    segmentId = fields.PublicId(Segment, source="segment")
-    name = Name(required=False)
-    description = fields.Text(required=False, allow_blank=True)
-    status = fields.Choice(Campaign.status.field.choices or (), required=False)
     scheduleType = fields.Choice(
         Campaign.ScheduleType.choices, source="schedule_type", required=False
     )
@@ -195,6 +244,35 @@ class CampaignInput(StrictSerializer):
     scheduleTime = TimeOfDay(source="schedule_time", required=False)
     scheduleTimezone = TimeZone(source="schedule_timezone", required=False)
     scheduleCron = Cron(source="schedule_cron", required=False, allow_null=True)
+    holidayCalendar = HolidayCalendar(
+        source="holiday_calendar", required=False, allow_null=True, allow_blank=True
+    )
+    weekendDays = WeekendDays(source="weekend_days", required=False, max_length=100)
+
+    def read(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        values, faults = super().read(data)
+        if "holiday_calendar" in values:
+            values["holiday_calendar"] = values["holiday_calendar"] or ""
+        return values, faults
+
+
+class CampaignInput(ScheduleInput):
+    """What a campaign is made of; a change gives any subset of it."""
+
+    # Types only; what the values must be is decided by `services.campaigns`.
+    decisionFlowId = fields.PublicId(Flow, source="flow")
+    segmentId = fields.PublicId(Segment, source="segment")
+    name = Name(required=False)
+    description = fields.Text(required=False, allow_blank=True)
+    status = fields.Choice(Campaign.status.field.choices or (), required=False)
+    misfirePolicy = fields.Choice(
+        Campaign.MisfirePolicy.choices, source="misfire_policy", required=False
+    )
+    misfireGraceMinutes = GraceMinutes(source="misfire_grace_minutes", required=False)
+    overlapPolicy = fields.Choice(
+        Campaign.OverlapPolicy.choices, source="overlap_policy", required=False
+    )
+    priority = Priority(required=False)
     volumeConstraints = VolumeConstraints(required=False, allow_null=True)
     fileConfig = FileConfig(required=False, allow_null=True)
     channelIds = fields.PublicIds(
@@ -214,6 +292,14 @@ class CampaignInput(StrictSerializer):
             given = values.pop("fileConfig") or {}
             values |= default_file() | given | {"s3_path": given.get("s3_path") or ""}
         return cast(CampaignFields, values), faults
+
+
+def refuse(mistyped: Mapping[str, Any], others: Iterable[Fault]) -> None:
+    """Raise Rejected with the faults of type, and those of value of all other fields, if any."""
+    faults = [*flatten(mistyped)]
+    faults += [fault for fault in others if fault[0].partition(".")[0] not in mistyped]
+    if faults:
+        raise Rejected.of(faults)
 
 
 def default_file() -> dict[str, Any]:

@@ -15,11 +15,16 @@ from campaigns.api.campaign_input import (
     Destination,
     FileColumns,
     FileFormat,
+    GraceMinutes,
+    HolidayCalendar,
+    Priority,
     TimeOfDay,
+    WeekendDays,
 )
 from campaigns.api.results import RecommendationSerializer
 from campaigns.api.runs import RunSerializer
 from campaigns.models import Campaign, CampaignRun, Channel, Flow, Segment
+from campaigns.services.schedules import in_words
 from kaireon.access.models import Tenant
 
 
@@ -114,6 +119,11 @@ class CampaignConfig(CampaignRow):
     decisionFlowId = fields.PublicId(Flow, source="flow")
     segmentId = fields.PublicId(Segment, source="segment")
     scheduleDayOfMonth = DayOfMonth(source="schedule_day_of_month", allow_null=True)
+    holidayCalendar = HolidayCalendar(source="holiday_calendar", allow_null=True)
+    weekendDays = WeekendDays(source="weekend_days")
+    scheduleDescription = serializers.SerializerMethodField()
+    misfireGraceMinutes = GraceMinutes(source="misfire_grace_minutes")
+    priority = Priority()
     volumeConstraints = Caps(source="*")
     fileConfig = File(source="*")
     channelIds = fields.PublicIds(Channel, source="channels")
@@ -126,6 +136,14 @@ class CampaignConfig(CampaignRow):
             "segmentId",
             "scheduleDayOfMonth",
             "schedule_cron",
+            "holidayCalendar",
+            "weekendDays",
+            "scheduleDescription",
+            "next_run_at",
+            "misfire_policy",
+            "misfireGraceMinutes",
+            "overlap_policy",
+            "priority",
             "volumeConstraints",
             "fileConfig",
             "channelIds",
@@ -134,6 +152,9 @@ class CampaignConfig(CampaignRow):
             "created_at",
             "updated_at",
         ]
+
+    def get_scheduleDescription(self, campaign: Campaign) -> str:
+        return in_words(campaign)
 
 
 @extend_schema_serializer(component_name="CampaignDetail")

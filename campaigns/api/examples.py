@@ -41,6 +41,17 @@ CREATE = OpenApiExample(
         },
     },
 )
+SCHEDULE = OpenApiExample(
+    "On the last working day of the month",
+    request_only=True,
+    value={
+        "scheduleType": "monthly",
+        "scheduleDayOfMonth": "last_working_day",
+        "scheduleTime": "09:00",
+        "scheduleTimezone": "Europe/Rome",
+        "holidayCalendar": "IT",
+    },
+)
 TRIGGERED = OpenApiExample(
     "Triggered",
     response_only=True,

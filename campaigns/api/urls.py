@@ -19,6 +19,7 @@ from campaigns.api import (
     results,
     rules,
     run_views,
+    schedules,
     schemas,
     segments,
     uploads,
@@ -45,6 +46,7 @@ def resource(
 
 history = views.HistoryViewSet.as_view({"get": "list", "post": "trigger"})
 execute_inline = views.CampaignViewSet.as_view({"post": "execute_inline"})
+preview_schedule = schedules.ScheduleViewSet.as_view({"post": "preview"})
 cancel = run_views.CampaignRunViewSet.as_view({"post": "cancel"})
 retry = run_views.CampaignRunViewSet.as_view({"post": "retry"})
 results_of_run = results.ResultsViewSet.as_view(READ_LIST)
@@ -69,8 +71,11 @@ urlpatterns = [
     path("redoc", documentation.redoc, name="redoc"),
     path("runs", views.CampaignViewSet.as_view(LIST)),
     path("runs/execute-inline", execute_inline),
+    path("runs/preview-schedule", preview_schedule),
     path("runs/<str:id>", views.CampaignViewSet.as_view(CHANGE)),
     path("runs/<str:id>/campaign-runs", history),
+    path("runs/<str:id>/schedule", schedules.ScheduleViewSet.as_view(DETAIL)),
+    path("runs/<str:id>/ticks", schedules.TickViewSet.as_view(READ_LIST)),
     *resource("campaign-runs", run_views.CampaignRunViewSet, READ_LIST),
     path("campaign-runs/<str:id>/cancel", cancel),
     path("campaign-runs/<str:id>/retry", retry),

@@ -13,14 +13,13 @@ from rest_framework.response import Response
 
 from campaigns.api import examples
 from campaigns.api.camel import StrictSerializer
-from campaigns.api.campaign_input import RUN_OR_CAMPAIGN, CampaignInput, ExecuteInline
+from campaigns.api.campaign_input import RUN_OR_CAMPAIGN, CampaignInput, ExecuteInline, refuse
 from campaigns.api.campaigns import (
     CampaignConfig,
     CampaignDetail,
     CampaignRow,
     with_latest_run,
 )
-from campaigns.api.errors import flatten
 from campaigns.api.filters import FilterSet, OneOf
 from campaigns.api.pagination import HistoryPaged, RunsPaged
 from campaigns.api.results import present_results
@@ -153,10 +152,7 @@ class CampaignViewSet(ResourceViewSet):
         reader = CampaignInput(partial=partial, context=self.get_serializer_context())
         fields, mistyped = reader.read_fields(data)
         if mistyped:
-            others = find_faults(campaign, fields)
-            faults = list(flatten(mistyped))
-            faults += [fault for fault in others if fault[0].partition(".")[0] not in mistyped]
-            raise Rejected.of(faults)
+            refuse(mistyped, find_faults(campaign, fields))
         return fields
 
     def shown(self, campaign: Campaign) -> Any:

@@ -19,7 +19,7 @@ from kaireon.access.models import Tenant, TenantScoped
 
 ACTIONS = {"+": "create", "~": "update", "-": "delete"}
 #: Told beside the values, or the same for all rows of the log.
-LEFT_OUT = {"id", "tenant", "version", "created_at", "updated_at"}
+LEFT_OUT = {"id", "tenant", "version", "created_at", "updated_at", "next_run_at"}
 #: Fields that the API calls something else.
 RENAMED = {"flow": "decision_flow"}
 #: What the words of a `scope` stand for.

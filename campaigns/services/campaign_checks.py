@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from zoneinfo import available_timezones
 
-from cronsim import CronSim, CronSimError
 from django.db import connection
 
 from campaigns.models import Campaign, Channel, Segment, Status
+from campaigns.models.campaign import MAX_GRACE_MINUTES
 from campaigns.models.channel import BATCH_DELIVERY_MODES
+from campaigns.schedule import cron_fault, holiday_calendar_fault
 from campaigns.services.segment_views import VIEW_SCHEMA
 from executor.s3 import find_fault
 
@@ -33,6 +33,7 @@ FILE_COLUMNS = (
 )
 MAX_VOLUME = 2**53
 MAX_NAME = 255
+MAX_PRIORITY = 100
 TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 DAY_OF_MONTH = re.compile(r"[1-9]|1[0-9]|2[0-8]|last_working_day")
 #: A key on S3 has at most 1,024 bytes, and the file's name comes behind the path.
@@ -52,9 +53,8 @@ def campaign_faults(
     return [
         *name_faults(campaign, given),
         *reference_faults(campaign),
-        *day_faults(campaign),
-        *clock_faults(campaign),
-        *cron_faults(campaign),
+        *schedule_faults(campaign),
+        *scheduler_faults(campaign),
         *volume_faults(campaign),
         *file_faults(campaign),
         *channel_faults(campaign, channels or ()),
@@ -78,6 +78,34 @@ def reference_faults(campaign: Campaign) -> Iterator[Fault]:
         yield "segmentId", "This field is required."
     elif campaign.segment.tenant_id != campaign.tenant_id:
         yield "segmentId", "Is a segment of another tenant."
+
+
+def schedule_faults(campaign: Campaign) -> Iterator[Fault]:
+    """What is wrong with when the campaign is due; needs nothing but its schedule."""
+    yield from day_faults(campaign)
+    yield from clock_faults(campaign)
+    if campaign.schedule_cron is not None and (fault := cron_fault(campaign.schedule_cron)):
+        yield "scheduleCron", fault
+    if fault := holiday_calendar_fault(campaign.holiday_calendar):
+        yield "holidayCalendar", fault
+    yield from weekend_faults(campaign.weekend_days)
+
+
+def scheduler_faults(campaign: Campaign) -> Iterator[Fault]:
+    if not 0 <= campaign.misfire_grace_minutes <= MAX_GRACE_MINUTES:
+        yield "misfireGraceMinutes", f"Must be an integer from 0 to {MAX_GRACE_MINUTES}."
+    if not 0 <= campaign.priority <= MAX_PRIORITY:
+        yield "priority", f"Must be an integer from 0 to {MAX_PRIORITY}."
+
+
+def weekend_faults(days: Sequence[int]) -> Iterator[Fault]:
+    for number, day in enumerate(days):
+        if not 0 <= day <= 6:
+            yield f"weekendDays[{number}]", "Must be 0 (Sunday) to 6 (Saturday)."
+        elif day in days[:number]:
+            yield f"weekendDays[{number}]", f"{day} is there twice."
+    if {*range(7)} <= {*days}:
+        yield "weekendDays", "Must leave at least one day to work."
 
 
 def day_faults(campaign: Campaign) -> Iterator[Fault]:
@@ -109,21 +137,6 @@ def clock_faults(campaign: Campaign) -> Iterator[Fault]:
 def known_timezones() -> frozenset[str]:
     # "localtime" is whatever this machine is set to, and "Factory" means that nothing is.
     return frozenset(available_timezones() - {"localtime", "Factory"})
-
-
-def cron_faults(campaign: Campaign) -> Iterator[Fault]:
-    text = campaign.schedule_cron
-    if text is None:
-        return
-    if len(text) > 255 or len(text.split()) != 5:
-        yield "scheduleCron", "Must have five fields: minute hour day-of-month month day-of-week."
-        return
-    try:
-        next(CronSim(text, datetime(2000, 1, 1, tzinfo=UTC)))
-    except (CronSimError, ValueError) as error:
-        yield "scheduleCron", f"Is not a cron expression that can fire: {error}."
-    except StopIteration:
-        yield "scheduleCron", "Never fires."
 
 
 def volume_faults(campaign: Campaign) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ from django.db import transaction
 from campaigns.models import Campaign, Channel, Flow, Segment
 from campaigns.services.campaign_checks import Fault, campaign_faults
 from campaigns.services.resources import check_version
+from campaigns.services.schedules import database_now, followed_schedule, reschedule
 from executor.errors import Rejected
 from kaireon.access.models import Tenant
 
@@ -28,6 +29,12 @@ class CampaignFields(TypedDict, total=False):
     schedule_time: str
     schedule_timezone: str
     schedule_cron: str | None
+    holiday_calendar: str
+    weekend_days: list[int]
+    misfire_policy: str
+    misfire_grace_minutes: int
+    overlap_policy: str
+    priority: int
     max_total_per_run: int | None
     max_per_offer: int | None
     max_per_channel: int | None
@@ -51,6 +58,7 @@ def create_campaign(tenant: Tenant, fields: CampaignFields) -> Campaign:
             campaign.name = free_name(campaign)
         campaign.save(force_insert=True)
         campaign.channels.set(fields.get("channels", ()))
+        reschedule(campaign, database_now())
     campaign.refresh_from_db(fields=["created_at"])
     return campaign
 
@@ -67,6 +75,7 @@ def update_campaign(
         rows = Campaign.unscoped.select_related("tenant", "flow", "segment__base_schema")
         stored: Campaign = rows.select_for_update(of=("self",), no_key=True).get(pk=campaign.pk)
         check_version(stored, expected)
+        before = followed_schedule(stored)
         reject(find_faults(stored, fields))
         if fields:
             stored.version += 1
@@ -74,6 +83,8 @@ def update_campaign(
             stored.save(update_fields=[*changed, "version", "updated_at"])
         if "channels" in fields:
             stored.channels.set(fields["channels"])
+        if followed_schedule(stored) != before:  # else what is due by now must stay due
+            reschedule(stored, database_now())
     return stored
 
 

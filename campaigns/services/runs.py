@@ -1,5 +1,6 @@
 """Ask for a run of a campaign, again for one that failed, and look whether it can be run."""
 
+from datetime import datetime
 from functools import partial
 
 from django.db import transaction
@@ -61,8 +62,13 @@ def insert_run(
     flow: Flow | None = None,
     segment: Segment | None = None,
     dispatch: bool = True,
+    scheduled_for: datetime | None = None,
+    in_turn: bool = False,
 ) -> CampaignRun:
-    """Insert the next run of a locked campaign; `flow` and `segment` replace the campaign's."""
+    """Insert the next run of a locked campaign; `flow` and `segment` replace the campaign's.
+
+    `scheduled_for` is the instant of its schedule; with `in_turn` it waits for earlier runs.
+    """
     last = locked.runs.aggregate(last=Max("run_number"))["last"] or 0
     run: CampaignRun = CampaignRun.unscoped.create(
         tenant_id=locked.tenant_id,
@@ -71,6 +77,9 @@ def insert_run(
         triggered_by=triggered_by,
         flow=flow,
         segment=segment,
+        priority=locked.priority,
+        scheduled_for=scheduled_for,
+        in_turn=in_turn,
     )
     run.refresh_from_db(fields=["created_at"])
     if dispatch:
