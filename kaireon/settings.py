@@ -3,12 +3,14 @@
 Development needs nothing set. `KAIREON_ENV=production` refuses to start without its secrets.
 """
 
-import sys
+import logging
 from pathlib import Path
 
 import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
+
+from kaireon import logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -56,7 +58,12 @@ if DATABASE_URL:
         raise ImproperlyConfigured(
             "DATABASE_URL must name a PostgreSQL server: postgresql://user:password@host:5432/name"
         )
-    DATABASES["default"]["ENGINE"] = "kaireon.database"
+    # One connection for each thread, asked before it is used again: docs/adr/0009-connections.md
+    DATABASES["default"] |= {
+        "ENGINE": "kaireon.database",
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+    }
 else:
     DATABASES = {
         "default": {
@@ -83,6 +90,10 @@ CACHES = {
 KAIREON_SOURCE_SCHEMAS = env.list("KAIREON_SOURCE_SCHEMAS", default=["public"])
 KAIREON_CHUNK_ROWS = env.int("KAIREON_CHUNK_ROWS", 98_304)
 KAIREON_LEASE_SECONDS = env.int("KAIREON_LEASE_SECONDS", 12)
+KAIREON_STATEMENT_SECONDS = env.int("KAIREON_STATEMENT_SECONDS", 60)
+if KAIREON_STATEMENT_SECONDS < 1:
+    raise ImproperlyConfigured("KAIREON_STATEMENT_SECONDS must be 1 or more, such as 60.")
+KAIREON_METRICS_TOKEN = env.str("KAIREON_METRICS_TOKEN", "")
 KAIREON_REQUESTS_PER_MINUTE = env.int("KAIREON_REQUESTS_PER_MINUTE", 2000)
 if KAIREON_REQUESTS_PER_MINUTE < 1:
     raise ImproperlyConfigured("KAIREON_REQUESTS_PER_MINUTE must be 1 or more, such as 2000.")
@@ -112,6 +123,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "kaireon.encoding.utf8",
+    "kaireon.request_log.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -218,22 +230,35 @@ SPECTACULAR_SETTINGS = {
 # Only the broker address is configurable: results live in PostgreSQL, so there is no backend.
 CELERY_BROKER_URL = REDIS_URL or None
 CELERY_TASK_IGNORE_RESULT = True
+# A message may come twice, or after its worker was taken for dead: leases and fencing tokens in
+# the database make that harmless, so tasks are not stopped when the connection is lost.
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_TIMEZONE = "UTC"
+# Publishing is tried once, for a second at most: the run is in the database already. Workers and
+# beat try for ever to reach a broker that is gone.
 CELERY_TASK_PUBLISH_RETRY = False
-CELERY_BROKER_CONNECTION_TIMEOUT = 2
+CELERY_BROKER_CONNECTION_TIMEOUT = 1
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_POOL_LIMIT = 64  # no thread waits for another's connection
+CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 0.5
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "socket_timeout": 2,
-    "socket_connect_timeout": 2,
-    "visibility_timeout": 6 * 3600,
+    "socket_timeout": 1,
+    "socket_connect_timeout": 1,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "max_retries": 0,
+    "interval_start": 0,
+    "visibility_timeout": 3600,
 }
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
 SECURE_HTTPS = env.bool("SECURE_HTTPS", PRODUCTION)
 SECURE_SSL_REDIRECT = SECURE_HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HTTPS
 SECURE_HSTS_PRELOAD = SECURE_HTTPS
@@ -255,14 +280,12 @@ CONTENT_SECURITY_POLICY = {
 
 UNFOLD = {"SITE_TITLE": "kaireon", "SITE_HEADER": "kaireon", "SITE_SYMBOL": "campaign"}
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
-    },
-    "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "line"}
-    },
-    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
-}
+LOG_FORMAT = env.str("LOG_FORMAT", "json" if PRODUCTION else "console")
+if LOG_FORMAT not in ("console", "json"):
+    raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}; set it to 'console' or 'json'.")
+LOGGING = logs.configuration(LOG_FORMAT, env.str("LOG_LEVEL", "INFO"))
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # RequestLog has looked at it
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+DJANGO_STRUCTLOG_USER_ID_FIELD = ""  # it would be looked up; logs.add_caller says what is known
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO

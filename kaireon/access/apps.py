@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 from django.core import checks
 
-from kaireon.checks import storage_is_shared
+from kaireon.checks import broker_keeps_messages, storage_is_shared
 
 
 class AccessConfig(AppConfig):
@@ -13,3 +13,4 @@ class AccessConfig(AppConfig):
 
     def ready(self) -> None:
         checks.register(storage_is_shared)
+        checks.register(broker_keeps_messages)

@@ -1,9 +1,14 @@
 """Django's entry to the engine `kaireon.database`; the name of this module is Django's choice."""
 
+import os
 import shutil
-from collections.abc import Iterable
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.postgresql import base as postgresql
@@ -16,6 +21,20 @@ from kaireon.embedded_binaries import MIN_MAJOR, EmbeddedError
 
 # Arguments of psycopg.connect() that libpq does not know.
 _DRIVER_ONLY = {"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"}
+
+# A server behind a cable that was pulled is given up after 20 s, not after the kernel's two hours;
+# a transaction that somebody forgot ends after a minute, so that its locks do. DATABASE_URL may
+# say otherwise. Sessions are named for pg_stat_activity.
+_LINK = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "fallback_application_name": "kaireon",
+}
+_SESSION = "-c idle_in_transaction_session_timeout=60s"
 
 
 def check_version(found: int, minimum: int = MIN_MAJOR) -> None:
@@ -41,7 +60,51 @@ def dsn(alias: str = "default") -> str:
         if isinstance(connection, DatabaseWrapper):
             connection.serve_embedded(recheck=True)
         params = connection.get_connection_params()
+    return _conninfo(params)
+
+
+def _conninfo(params: dict[str, Any]) -> str:
     return make_conninfo(**{name: params[name] for name in params.keys() - _DRIVER_ONLY})
+
+
+def limit_statements(seconds: int) -> None:
+    """End every statement of this process that takes longer than `seconds`.
+
+    For processes that answer requests; it holds for all connections made from now on, those made
+    from dsn() too. A transaction that needs longer sets its own `statement_timeout`.
+    """
+    options = connections["default"].settings_dict["OPTIONS"]
+    given = options.get("options", "")
+    options["options"] = f"{given} -c statement_timeout={seconds}s".lstrip()
+    options["application_name"] = "kaireon web"
+
+
+@contextmanager
+def probing(seconds: float) -> Iterator[psycopg.Connection]:
+    """A new connection in autocommit mode that is cut after `seconds`, whatever the server does.
+
+    A statement may take 2 s. Even a server that is frozen lets the caller go: connecting takes 2 s
+    at most, and cutting the socket from this side needs no answer. Raises psycopg.Error.
+    """
+    params = connections["default"].get_connection_params()
+    options = f"{params.get('options', '')} -c statement_timeout=2s".lstrip()
+    dsn = _conninfo(params | {"connect_timeout": 2, "options": options})
+    with (
+        psycopg.connect(dsn, autocommit=True) as own,
+        socket.socket(fileno=os.dup(own.fileno())) as line,
+    ):
+        timer = threading.Timer(seconds, _cut, [line])
+        timer.start()
+        try:
+            yield own
+        finally:
+            timer.cancel()
+            timer.join()
+
+
+def _cut(line: socket.socket) -> None:
+    with suppress(OSError):  # the server was first
+        line.shutdown(socket.SHUT_RDWR)
 
 
 class DatabaseClient(PostgresClient):
@@ -85,8 +148,10 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         self.serve_embedded()
         params: dict[str, Any] = super().get_connection_params()
-        params.pop("embedded", None)
-        return params
+        if params.pop("embedded", None):
+            return params
+        given = params.get("options", "")
+        return {**_LINK, **params, "options": f"{_SESSION} {given}".rstrip()}
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         try:
