@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "kaireon.urls": ["kaireon", "campaigns.api", "campaigns.admin"],
     "campaigns": [],
     "campaigns.apps": ["campaigns"],
-    "campaigns.schedule": ["executor.errors"],
+    "campaigns.schedule": ["campaigns.schedule_words", "executor.errors"],
     "campaigns.models": [
         "campaigns.models",
         "kaireon.access.history",

@@ -149,6 +149,7 @@ def test_counts_of_chunks_add_up() -> None:
     assert total(counts, chosen) == {
         "eligible": 2,
         "served": 2,
+        "capped": 0,
         "removed": [[2, 4], [0, 0]],
         "candidates": [2, 2],
     }
