@@ -49,7 +49,7 @@ def publish(lease: Lease, job: Job) -> None:
             _show(own, lease, job, ending)
             _complete(own, lease, job, ending)
     job.storage.delete(replaced)
-    _delete_scratch(job, chunks)
+    _delete_scratch(job, chunks, _file_key(lease, job))
 
 
 def _prepare(
@@ -186,11 +186,12 @@ def _seconds(own: psycopg.Connection, run_key: int) -> dict[str, float]:
     return dict(own.execute(SECONDS, [run_key]).fetchall())
 
 
-def _delete_scratch(job: Job, chunks: Sequence[Chunk]) -> None:
+def _delete_scratch(job: Job, chunks: Sequence[Chunk], file_key: str) -> None:
     """Delete parts and spools, unless chunks that were given up may be retried and need them.
 
-    Frozen input stays for explanations.
+    Spools that allocation has replaced and what lost attempts left go too. Frozen input stays for
+    explanations.
     """
     if all(chunk.status == RunChunk.Status.WRITTEN for chunk in chunks):
-        keys = (key for chunk in chunks for key in (chunk.winners_key, chunk.part_key))
-        job.storage.delete(key for key in keys if key)
+        kept = {file_key, *(chunk.input_key for chunk in chunks)}
+        job.storage.delete_under(f"runs/{job.run_key}", kept)

@@ -5,7 +5,7 @@ A key is visible only through the database row that names it, so a leftover obje
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,10 +114,10 @@ class Storage:
             except FileNotFoundError:
                 continue
 
-    def delete_under(self, folder: str) -> None:
-        """Delete every object whose key begins with the path `folder`."""
+    def delete_under(self, folder: str, kept: Collection[str] = ()) -> None:
+        """Delete every object whose key begins with the path `folder`, except those `kept`."""
         for listed in obstore.list(self._store, prefix=folder):
-            self.delete(each["path"] for each in listed)
+            self.delete(each["path"] for each in listed if each["path"] not in kept)
 
 
 def open_storage() -> Storage:

@@ -4,6 +4,7 @@ import csv
 import io
 from decimal import Decimal
 from math import exp, log
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -269,3 +270,19 @@ def test_a_run_that_is_cancelled_in_its_last_stage_ends_cancelled(
     assert (run.status, run.error) == ("cancelled", "")
     assert not Contact.objects.filter(run_id=run.pk).exists()
     assert not RunFile.objects.of(run.tenant).exists()
+
+
+@pytest.mark.parametrize("caps", [{}, {"max_per_offer": 300}], ids=["uncapped", "capped"])
+def test_a_run_that_has_ended_leaves_its_frozen_customers_and_its_file(
+    caps: dict[str, int], settings, storage: Path
+) -> None:
+    settings.KAIREON_CHUNK_ROWS = 1024
+    world = worlds.build(3000)
+    run = world.run(**caps)
+    of_a_lost_attempt = f"runs/{run.pk}/0/input/000000.parquet"
+    open_storage().put(of_a_lost_attempt, b"")
+    finished(run)
+    named = set(run.chunks.values_list("input_key", flat=True))
+    named.add(RunFile.objects.of(world.tenant).get(run=run).storage_key)
+    stored = (path for path in storage.rglob("*") if path.is_file())
+    assert {path.relative_to(storage).as_posix() for path in stored} == named
