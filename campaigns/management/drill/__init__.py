@@ -1,0 +1,1 @@
+"""The fault drill, for `manage.py drill`: campaigns run while everything around them is killed."""
