@@ -5,6 +5,6 @@ from kaireon.celery import app
 
 
 # A pulse that waited for a worker until the next one comes is not needed.
-@app.task(queue="control", expires=15)
+@app.task(expires=15)
 def pulse() -> None:
     scheduler.pulse()

@@ -1,6 +1,6 @@
 """What Celery carries: "look at the database". Load by id, call, record; nothing else.
 
-Queues: `control` for what is quick, `files` for the long steps of runs, `chunks` for their chunks.
+kaireon/celery.py says which queue each task takes.
 """
 
 import logging
@@ -25,7 +25,7 @@ MOST_CHUNKS = 64
 app.steps["worker"].add(IdleLook)
 
 
-@app.task(queue="files")
+@app.task
 def advance_run(run_key: int) -> None:
     """Do the run's next step, then have its chunks done."""
     if runner.advance(run_key):
@@ -35,7 +35,7 @@ def advance_run(run_key: int) -> None:
         _publish(work_chunk, run_key, times=run.chunks_left)
 
 
-@app.task(queue="chunks")
+@app.task
 def work_chunk(run_key: int) -> None:
     """Do the most urgent chunk, whose ever it is; the message only says that there is one."""
     done_for = runner.work()

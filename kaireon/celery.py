@@ -3,10 +3,22 @@
 import os
 
 from celery import Celery
+from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kaireon.settings")
 
 app = Celery("kaireon")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.task_default_queue = "runs"
+# A worker without -Q takes them all: `control` is for what is quick, `files` for the long steps of
+# runs, `chunks` for their chunks.
+app.conf.task_queues = [
+    Queue(name, Exchange(name), name) for name in ("control", "files", "chunks")
+]
+app.conf.task_default_queue = "control"
+app.conf.task_create_missing_queues = False  # a name mistyped below fails at once
+app.conf.task_routes = {
+    "executor.tasks.advance_run": "files",
+    "executor.tasks.work_chunk": "chunks",
+    "campaigns.tasks.pulse": "control",
+}
 app.autodiscover_tasks(["executor", "campaigns"])

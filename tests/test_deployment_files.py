@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from celery import Celery
+from celery.exceptions import QueueNotFound
 from django.core.management import get_commands
 from django.urls import resolve
 
@@ -94,13 +95,39 @@ def test_every_celery_command_names_our_app() -> None:
         assert isinstance(importlib.import_module(f"{after('-A', line)}.celery").app, Celery)
 
 
+def queues_of_our_tasks() -> set[str]:
+    app = celery_app()
+    importlib.import_module("campaigns.tasks")
+    ours = [name for name in app.tasks if name.startswith(("executor.", "campaigns."))]
+    assert {*ours} == {*app.conf.task_routes}, "kaireon/celery.py: task_routes names every task"
+    return {app.amqp.router.route({}, name)["queue"].name for name in ours}
+
+
 def test_worker_takes_exactly_the_queues_that_tasks_use() -> None:
-    router = celery_app().amqp.router
-    ours = [name for name in celery_app().tasks if name.startswith("executor.")]
-    used = {router.route({}, name)["queue"].name for name in ours}
     taken = set(after("-Q", words(service("worker")["command"])).split(","))
-    assert ours
-    assert taken == used, "compose.yaml, worker: -Q must list the queues of executor/tasks.py"
+    assert taken == queues_of_our_tasks(), "compose.yaml, worker: -Q must list the tasks' queues"
+
+
+def test_a_worker_without_queues_named_takes_them_all() -> None:
+    """P20: and none is made up by the way, where nobody would look."""
+    queues = celery_app().amqp.queues
+    assert set(queues.consume_from) == queues_of_our_tasks()
+    with pytest.raises(QueueNotFound):
+        celery_app().amqp.router.route({"queue": "chunk"}, "executor.tasks.work_chunk")
+    # Each is bound to an exchange of its own name: none gets what is meant for another.
+    assert all(queue.exchange.name == queue.routing_key == name for name, queue in queues.items())
+
+
+def test_every_worker_command_in_the_docs_names_the_queues() -> None:
+    texts = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    lines = [
+        words(line)
+        for text in texts
+        for line in text.read_text().splitlines()
+        if re.search("celery -A kaireon worker", line)
+    ]
+    assert lines
+    assert {after("-Q", line) for line in lines} <= {"control,files,chunks", "control"}
 
 
 def test_beat_sends_only_tasks_that_exist() -> None:
@@ -111,7 +138,7 @@ def test_beat_sends_only_tasks_that_exist() -> None:
 def test_tasks_belong_to_our_app_whoever_imports_them() -> None:
     code = (
         "import django; django.setup()\n"
-        "from executor.tasks import execute_run; print(execute_run.app.main)"
+        "from executor.tasks import advance_run; print(advance_run.app.main)"
     )
     app = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert app.stdout == "kaireon\n", (
