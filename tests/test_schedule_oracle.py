@@ -1,11 +1,12 @@
 """Random schedules in many zones agree with an oracle, and with croniter where that may be asked.
 
-SCHEDULE_ZONES is the number of zones, 40 unless set; those 40 are in any number.
+SCHEDULE_ZONES is the number of zones, or "all"; 40 unless set, and those 40 are in any number.
+With `-o junit_family=xunit1 --junitxml=FILE` each test writes there how much it has compared.
 """
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import takewhile
@@ -27,6 +28,7 @@ from tests.schedule_oracle import (
 )
 
 Case = tuple[Schedule, Rule]
+Record = Callable[[str, object], None]
 #: (first minute, one behind the last)
 Window = tuple[int, int]
 
@@ -65,13 +67,15 @@ WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 
 
 def zones() -> list[str]:
-    wanted = int(os.environ.get("SCHEDULE_ZONES", "40"))
+    asked = os.environ.get("SCHEDULE_ZONES", "40")
     others = sorted(
         name
         for name in available_timezones() - {*NASTY}
         if "/" in name and not name.startswith(("Etc/", "SystemV/", "posix/", "right/"))
     )
-    return NASTY[:wanted] + random.Random(4).sample(others, max(0, wanted - len(NASTY)))
+    if asked == "all":
+        return NASTY + others
+    return NASTY[: int(asked)] + random.Random(4).sample(others, max(0, int(asked) - len(NASTY)))
 
 
 def test_forty_zones_are_the_default() -> None:
@@ -251,27 +255,37 @@ def compare(case: Case, window: Window) -> int:
 
 
 @pytest.mark.parametrize("zone", zones())
-def test_ten_years_agree_with_the_oracle(zone: str) -> None:
+def test_ten_years_agree_with_the_oracle(zone: str, record_property: Record) -> None:
     draw = random.Random(zone)
     looked_at = windows(draw, ZoneInfo(zone), 2020, 2030)
-    compared = sum(compare(case, window) for case in cases(draw, zone) for window in looked_at)
+    many = [*cases(draw, zone)]
+    compared = sum(compare(case, window) for case in many for window in looked_at)
+    record_property("schedules", len(many))
+    record_property("instants", compared)
     assert compared > 500
 
 
 @pytest.mark.parametrize(("zone", "year"), HISTORY)
-def test_odd_days_of_the_past_agree_with_the_oracle(zone: str, year: int) -> None:
+def test_odd_days_of_the_past_agree_with_the_oracle(
+    zone: str, year: int, record_property: Record
+) -> None:
     draw = random.Random(f"{zone} {year}")
     looked_at = windows(draw, ZoneInfo(zone), year, year + 1)
     many = [case for _ in range(3) for case in cases(draw, zone)]
-    assert sum(compare(case, window) for case in many for window in looked_at) > 1000
+    compared = sum(compare(case, window) for case in many for window in looked_at)
+    record_property("schedules", len(many))
+    record_property("instants", compared)
+    assert compared > 1000
 
 
 @pytest.mark.parametrize("zone", zones())
-def test_cron_agrees_with_croniter_where_no_clock_changes(zone: str) -> None:
+def test_cron_agrees_with_croniter_where_no_clock_changes(
+    zone: str, record_property: Record
+) -> None:
     draw = random.Random(zone)
     start, end = (minute_of(datetime(year, 1, 1, tzinfo=UTC)) for year in (2020, 2030))
     changes = transitions(ZoneInfo(zone), start, end)
-    compared = 0
+    compared = schedules = 0
     for _ in range(30):
         schedule, _ = cron(draw, zone)
         low = draw.randrange(start, end - 11 * DAY)
@@ -280,6 +294,9 @@ def test_cron_agrees_with_croniter_where_no_clock_changes(zone: str) -> None:
             expected = by_croniter(schedule, instant_of(low), instant_of(high))
             assert fired(schedule, (low, high)) == expected, schedule
             compared += len(expected)
+            schedules += 1
+    record_property("schedules", schedules)
+    record_property("instants", compared)
     assert compared > 100
 
 
