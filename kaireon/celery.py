@@ -3,7 +3,6 @@
 import os
 
 from celery import Celery
-from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kaireon.settings")
 
@@ -11,9 +10,7 @@ app = Celery("kaireon")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # A worker without -Q takes them all: `control` is for what is quick, `files` for the long steps of
 # runs, `chunks` for their chunks.
-app.conf.task_queues = [
-    Queue(name, Exchange(name), name) for name in ("control", "files", "chunks")
-]
+app.conf.task_queues = {name: {"exchange": name} for name in ("control", "files", "chunks")}
 app.conf.task_default_queue = "control"
 app.conf.task_create_missing_queues = False  # a name mistyped below fails at once
 app.conf.task_routes = {

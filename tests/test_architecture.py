@@ -45,6 +45,7 @@ PURE = [
     "executor.personalize",
     "executor.errors",
     "campaigns.schedule",
+    "campaigns.schedule_words",
 ]
 FRAMEWORKS = ["django", "rest_framework", "celery", "environ", "unfold"]
 
