@@ -18,7 +18,13 @@ from campaigns.models import Campaign, CampaignRun, Status, Tick
 from campaigns.schedule import Schedule, instants, next_instant
 from campaigns.services.errors import Conflict
 from campaigns.services.runs import check_targets, insert_run
-from campaigns.services.schedules import database_now, followed_schedule, wait_for
+from campaigns.services.schedules import (
+    database_now,
+    followed_schedule,
+    schedule_of,
+    wait_for,
+)
+from executor.errors import Rejected
 from executor.tasks import dispatch
 from executor.workers import seen
 
@@ -95,9 +101,9 @@ def fire_next(clock: Clock) -> list[Tick] | None:
                 return fire(campaign, since, now)
         except (OperationalError, InterfaceError):
             raise  # the database's trouble is not the campaign's
-        except Exception as error:  # one campaign must not stop all others
-            logger.exception("the scheduler gives up on campaign %s", campaign.public_id)
-            return [give_up(campaign, since, error)]
+        except Exception:  # one campaign must not stop all others
+            logger.exception("the scheduler fails on campaign %s", campaign.public_id)
+            return [give_up(campaign, since, now)]
 
 
 def lock_due(now: datetime) -> Campaign | None:
@@ -123,18 +129,25 @@ def fire(campaign: Campaign, since: datetime, now: datetime) -> list[Tick]:
 
 
 def find_due(campaign: Campaign, schedule: Schedule, since: datetime, now: datetime) -> Due:
-    # An instant that has its tick was decided about before `next_run_at` was set back.
-    ticks = Tick.unscoped.filter(campaign=campaign, scheduled_for__gte=since)
-    ticked = set(ticks.values_list("scheduled_for", flat=True))
     start = since - timedelta(seconds=1)  # `since` is an instant itself
+    decided = was_decided(campaign, since)
     first, count = None, 0
     latest: deque[datetime] = deque(maxlen=MAX_TICKS)
     for at in takewhile(lambda at: at <= now, instants(schedule, start)):
-        if at not in ticked:
+        if not decided(at):
             first = first or at
             count += 1
             latest.append(at)
     return Due([*latest], first, count - len(latest))
+
+
+def was_decided(campaign: Campaign, since: datetime) -> Callable[[datetime], bool]:
+    """Whether an instant has its tick, or shares one, from before `next_run_at` was set back."""
+    ticks = Tick.unscoped.filter(campaign=campaign)
+    alone = {*ticks.filter(scheduled_for__gte=since).values_list("scheduled_for", flat=True)}
+    shared = ticks.filter(instants__gt=1, decided_at__gte=since)
+    spans = [*shared.values_list("scheduled_for", "decided_at")]
+    return lambda at: at in alone or any(first <= at <= last for first, last in spans)
 
 
 def missed_ticks(campaign: Campaign, due: Due, now: datetime) -> list[Tick]:
@@ -228,11 +241,17 @@ def spell(late: timedelta) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts if number)
 
 
-def give_up(campaign: Campaign, since: datetime, error: Exception) -> Tick:
-    """Have the scheduler leave the campaign alone until somebody changes its schedule."""
-    reason = f"The schedule cannot be followed, so the campaign waits for a change of it: {error}"
+def give_up(campaign: Campaign, since: datetime, now: datetime) -> Tick:
+    """Let go what has come; wait for the next instant, or for a change if there can be none."""
+    following, reason = None, "The scheduler failed on it; the log of its process says why."
+    try:
+        following = next_instant(schedule_of(campaign), now)
+    except Rejected as fault:
+        reason = f"The schedule cannot be followed, so the campaign waits for a change: {fault}"
+    except Exception:
+        reason = f"{reason} The campaign waits for a change of its schedule."
     tick = missed(campaign, since, reason)
     tick.outcome = Tick.Outcome.REFUSED
     Tick.unscoped.bulk_create([tick], ignore_conflicts=True)
-    wait_for(campaign, None)
+    wait_for(campaign, following)
     return tick
