@@ -4,15 +4,17 @@ kaireon/celery.py says which queue each task takes.
 """
 
 import logging
+from functools import partial
 
 from celery.app.task import Task
 from django.conf import settings
-from kombu.exceptions import OperationalError
 
 from campaigns.models import CampaignRun
-from executor import drain, ending, queue, runner, workers
+from executor import drain, ending, messages, queue, runner, workers
+from executor.heartbeat import stopping
 from executor.idle import IdleLook
 from executor.queue import CHUNK_PHASES
+from kaireon import ids, logs
 from kaireon.celery import app
 
 logger = logging.getLogger(__name__)
@@ -22,29 +24,45 @@ EXPIRES = 15
 #: Chunks of a run that one pulse speaks of at most.
 MOST_CHUNKS = 64
 
+GOING = set(CampaignRun.UNFINISHED) - {CampaignRun.Status.PAUSED}
+
 app.steps["worker"].add(IdleLook)
 
 
 @app.task
 def advance_run(run_key: int) -> None:
     """Do the run's next step, then have its chunks done."""
-    if runner.advance(run_key):
+    if not stopping.is_set() and runner.advance(run_key):
         workers.worked("worker")
-    run = CampaignRun.unscoped.only("status", "phase", "chunks_left").filter(pk=run_key).first()
-    if run and run.status == CampaignRun.Status.RUNNING and run.phase in CHUNK_PHASES:
-        _publish(work_chunk, run_key, times=run.chunks_left)
+    _pass_on(run_key)
 
 
 @app.task
 def work_chunk(run_key: int) -> None:
     """Do the most urgent chunk, whose ever it is; the message only says that there is one."""
-    done_for = runner.work()
-    if done_for is None:
+    if stopping.is_set():
+        _publish(work_chunk, run_key)
         return
-    workers.worked("worker")
-    run = CampaignRun.unscoped.only("phase").filter(pk=done_for).first()
-    if run and run.phase not in CHUNK_PHASES:
-        _publish(advance_run, done_for)
+    done_for = runner.work()
+    if done_for is not None:
+        workers.worked("worker")
+        _pass_on(done_for, after_chunk=True)
+
+
+def _pass_on(run_key: int, *, after_chunk: bool = False) -> None:
+    """Say what the run needs next: its chunks, once a step has opened them, or its next step.
+
+    A step that another process does is not spoken of, unless this one is told to end: what it has
+    returned is then for others to take up at once.
+    """
+    run = CampaignRun.unscoped.only("status", "phase", "chunks_left").filter(pk=run_key).first()
+    if run is None or run.status not in GOING:
+        return
+    if run.status == CampaignRun.Status.RUNNING and run.phase in CHUNK_PHASES:
+        if not after_chunk:
+            _publish(work_chunk, run_key, times=run.chunks_left)
+    elif after_chunk or stopping.is_set():
+        _publish(advance_run, run_key)
 
 
 def wake(run_key: int) -> None:
@@ -83,11 +101,10 @@ def dispatch() -> int:
 
 
 def _publish(task: Task, run_key: int, *, times: int = 1, expires: int | None = None) -> bool:
-    """Send so many messages; False, after two seconds at most, if the broker takes none."""
-    try:
-        for _ in range(times):
-            task.apply_async((run_key,), expires=expires)
-    except (OperationalError, OSError) as error:
-        logger.warning("broker unavailable (%s): run %s is left to who looks", error, run_key)
-        return False
-    return True
+    """Send so many messages; False, after two seconds at most, if the broker does not take all."""
+    publish = partial(task.apply_async, (run_key,), expires=expires)
+    with logs.bound(run=ids.encode("CampaignRun", run_key)):
+        sent = messages.send(publish, times=times)
+        if sent < times:
+            logger.warning("the run is left to whoever looks: %s of %s told", sent, times)
+    return sent == times

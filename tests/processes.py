@@ -15,6 +15,8 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import connection
 
+QUEUES = "control,files,chunks"
+
 
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a child that works on the test database and this test's storage."""
@@ -40,6 +42,33 @@ def manage(*words: str, log: Path, **changes: str) -> Iterator[subprocess.Popen[
         child = subprocess.Popen(
             [sys.executable, str(settings.BASE_DIR / "manage.py"), *words],
             env=environment(**changes),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+@contextmanager
+def celery(
+    role: str,
+    *words: str,
+    log: Path,
+    env: dict[str, str],
+    app: str = "kaireon",
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Celery's worker (with two threads) or beat, killed at the end of the block."""
+    if role == "worker":
+        words = ("--pool", "threads", "--concurrency", "2", "--queues", QUEUES, *words)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", app, role, "--loglevel", "INFO", *words],
+            cwd=settings.BASE_DIR,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

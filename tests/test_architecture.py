@@ -107,8 +107,15 @@ MAY_IMPORT = {
         "kaireon.access.models",
         "kaireon.database",
         "kaireon.ids",
+        "kaireon.logs",
     ],
-    "executor.tasks": ["executor", "campaigns.models", "kaireon.celery", "kaireon.database"],
+    "executor.tasks": [
+        "executor",
+        "campaigns.models",
+        "kaireon.celery",
+        "kaireon.ids",
+        "kaireon.logs",
+    ],
 }
 
 

