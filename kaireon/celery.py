@@ -1,10 +1,22 @@
 """The Celery application: it carries "look at the database" messages and nothing else."""
 
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kaireon.settings")
+
+
+class BrokerKeepsMessages(bootsteps.Step):
+    """Ends a worker at its start if the broker may drop messages; beat looks in `kaireon.beat`."""
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        from kaireon.checks import refuse_faults  # Django's settings are not there any earlier
+
+        super().__init__(worker, **options)
+        refuse_faults()
+
 
 app = Celery("kaireon")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -19,3 +31,4 @@ app.conf.task_routes = {
     "campaigns.tasks.pulse": "control",
 }
 app.autodiscover_tasks(["executor", "campaigns"])
+app.steps["worker"].add(BrokerKeepsMessages)

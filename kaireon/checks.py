@@ -28,8 +28,15 @@ def broker_keeps_messages(**_: Any) -> list[CheckMessage]:
     return [Warning(fault.msg, hint=fault.hint, id="kaireon.W002") for fault in broker_faults()]
 
 
+def refuse_faults() -> None:
+    """End this Celery process if its broker has a fault: Celery takes no notice of checks."""
+    faults = broker_faults()
+    if faults:
+        raise SystemExit("\n".join(f"{fault.msg} {fault.hint}" for fault in faults))
+
+
 def broker_faults() -> list[CheckMessage]:
-    """Errors with which a Celery process refuses to start: Celery runs no checks by itself."""
+    """Errors with which a Celery process refuses to start; one that is away is no fault."""
     if not settings.REDIS_URL:
         return []
     try:

@@ -254,7 +254,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 3600,
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "kaireon.beat:Scheduler"
 
 SECURE_HTTPS = env.bool("SECURE_HTTPS", PRODUCTION)
 SECURE_SSL_REDIRECT = SECURE_HTTPS
