@@ -26,6 +26,8 @@ MAX_FAULTS = 5
 #: or when so many workers were lost over it.
 MAX_ATTEMPTS = 10
 MAX_WAIT_SECONDS = 60
+#: After which a chunk is tried again that could not be done because the storage was away.
+AWAY_SECONDS = 10
 
 TAKE = f"""
 WITH next AS (
@@ -73,6 +75,14 @@ SET faults = faults + 1, lease_until = NULL,
         + make_interval(secs => least(%(longest)s, 2 * power(4, faults)))
 WHERE id = %(chunk)s AND fencing_token = %(token)s
 RETURNING faults
+"""
+
+# It is nobody's fault: neither the chunk's nor that of the worker that had it.
+POSTPONE = """
+UPDATE campaigns_runchunk
+SET attempts = attempts - 1, lease_until = NULL,
+    not_before = clock_timestamp() + make_interval(secs => %(pause)s)
+WHERE id = %(chunk)s AND fencing_token = %(token)s
 """
 
 WAITS = """
@@ -144,8 +154,13 @@ class TakenChunk:
             if faults >= MAX_FAULTS:
                 self._bury(error, traceback)
             else:
-                why = f"chunk {self.number} to be tried again after: {error}"
-                self._execute(WAITS, {"why": why[:100]})
+                self._wait(error)
+
+    def postpone(self, error: str) -> None:
+        """Have the chunk tried again later, however often."""
+        with transaction.atomic():
+            self._change(POSTPONE, {"pause": AWAY_SECONDS})
+            self._wait(error)
 
     def give_up(self) -> None:
         """Give up a chunk over which one worker after the other was lost."""
@@ -164,6 +179,11 @@ class TakenChunk:
         self._execute(LETTER, told | place)
         record(self.run_key, "chunk failed", f"chunk {self.number} was given up: {error}")
         self._count(0)
+
+    def _wait(self, error: str) -> None:
+        """Tell the reader of the run what it waits for."""
+        why = f"chunk {self.number} to be tried again after: {error}"
+        self._execute(WAITS, {"why": why[:100]})
 
     def _count(self, customers: int) -> None:
         """Count the chunk off; the last one opens the next phase."""

@@ -4,13 +4,18 @@ The end is committed first, so that nobody writes for the run any more; what it 
 after that, by whoever comes to it.
 """
 
+import logging
+
 from django.db import connection, transaction
 
 from campaigns.models import CampaignRun, ContactHold, RunEvent
 from executor import contacts, results
+from executor.errors import Unavailable
 from executor.manifest import load
 from executor.progress import EVENT, Lease
 from executor.storage import open_storage
+
+logger = logging.getLogger(__name__)
 
 #: How often a run may be put back for a passing fault before it fails.
 MAX_RETRIES = 5
@@ -22,6 +27,13 @@ SET status = %(status)s, error = %(error)s, traceback = %(traceback)s, lease_unt
     completed_at = clock_timestamp(), fencing_token = fencing_token + 1, waits_for = ''
 WHERE id = %(run)s AND status IN ('running', 'paused', 'cancelling')
   AND (fencing_token = %(token)s OR %(token)s IS NULL AND phase IN ('decide', 'write'))
+"""
+
+# Rarer as time goes by, so that a day of it does not fill the list of events.
+PAUSE = """
+UPDATE campaigns_campaignrun
+SET lease_until = greatest(lease_until, now() + least('1 minute', (now() - started_at) / 10))
+WHERE id = %(run)s AND fencing_token = %(token)s
 """
 
 LETTER = """
@@ -52,6 +64,18 @@ def put_back(lease: Lease, error: str) -> None:
     if RunEvent.objects.filter(run_id=lease.run_key, kind="put back").count() > MAX_RETRIES:
         fail(lease.run_key, f"gave up after {MAX_RETRIES} retries: {error}", lease=lease)
         return
+    _wait(lease, error)
+
+
+def wait(lease: Lease, error: str) -> None:
+    """Leave the run to whoever claims it in a while, however often it comes to that."""
+    lease.event("waiting", error)
+    _wait(lease, error)
+    with connection.cursor() as cursor:
+        cursor.execute(PAUSE, {"run": lease.run_key, "token": lease.token})
+
+
+def _wait(lease: Lease, error: str) -> None:
     CampaignRun.unscoped.filter(pk=lease.run_key, fencing_token=lease.token).update(
         waits_for=f"retry after {error}"[:100]
     )
@@ -67,7 +91,10 @@ def _end(run_key: int, status: str, error: str, traceback: str, lease: Lease | N
         cursor.execute(EVENT, [run_key, status, error, "{}"])
         if traceback:
             cursor.execute(LETTER, [run_key])
-    clean_up(run_key)
+    try:
+        clean_up(run_key)
+    except Unavailable as error:
+        logger.warning("run %s has left things behind: %s", run_key, error)
 
 
 def clean_up(run_key: int) -> None:
@@ -88,5 +115,9 @@ def clean_up(run_key: int) -> None:
 def clean_up_left() -> None:
     """Remove what ended runs left when their last worker was lost; the holds say which they are."""
     unfinished = CampaignRun.unscoped.filter(status__in=CampaignRun.UNFINISHED).values("pk")
-    for run_key in ContactHold.objects.exclude(run_id__in=unfinished).values_list("run_id"):
-        clean_up(run_key[0])
+    held = ContactHold.objects.exclude(run_id__in=unfinished).values_list("run_id", flat=True)
+    try:
+        for run_key in held:
+            clean_up(run_key)
+    except Unavailable as error:
+        logger.warning("what ended runs left stays for now: %s", error)

@@ -24,5 +24,9 @@ class Retryable(Exception):
     """The world's fault for now: a lost connection, a full disk. The same work may be repeated."""
 
 
+class Unavailable(Retryable):
+    """What all work needs does not answer, such as the storage: it is waited for, however long."""
+
+
 class Broken(Exception):
     """Our fault: an invariant does not hold. The run fails and keeps its traceback."""

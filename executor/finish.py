@@ -1,5 +1,6 @@
 """How a run ends: everything becomes visible in one transaction, or nothing does."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from psycopg.types.json import Jsonb
 from campaigns.models import CampaignRun, RunChunk, RunFile
 from executor import contacts, outfile, results, s3
 from executor.decide import total
+from executor.errors import Unavailable
 from executor.job import Job
 from executor.manifest import Chunk, load
 from executor.progress import EVENT, Lease
@@ -19,6 +21,8 @@ from executor.storage import CONTENT_TYPES, Written
 from executor.summary import summarize
 from kaireon import ids
 from kaireon.database.base import dsn
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,11 @@ def publish(lease: Lease, job: Job) -> None:
         with own.transaction():
             _show(own, lease, job, ending)
             _complete(own, lease, job, ending)
-    job.storage.delete(replaced)
-    _delete_scratch(job, chunks, _file_key(lease, job))
+    try:
+        job.storage.delete(replaced)
+        _delete_scratch(job, chunks, _file_key(lease, job))
+    except Unavailable as error:
+        logger.warning("run %s has left its scratch: %s", lease.run_key, error)
 
 
 def _prepare(

@@ -6,13 +6,15 @@ process may do either at any time: what is done is skipped, what is not is done 
 
 import logging
 import traceback
+from collections.abc import Callable
+from functools import partial
 
 import psycopg
 from django.db import InterfaceError, OperationalError, connection
 
 from executor import allocate, chunks, ending, finish, job, queue, stages
 from executor.chunks import TakenChunk
-from executor.errors import Rejected, Retryable
+from executor.errors import Rejected, Retryable, Unavailable
 from executor.heartbeat import Cancelled, LeaseLost, Paused, Stopped
 from executor.memory import keep_freed_memory
 from executor.progress import Lease, claim
@@ -87,7 +89,10 @@ def _put_back(lease: Lease, error: Exception) -> None:
     logger.warning("run %s is put back: %s", lease.run_key, error)
     connection.close()
     try:
-        ending.put_back(lease, str(error))
+        if isinstance(error, Unavailable):
+            ending.wait(lease, str(error))
+        else:
+            ending.put_back(lease, str(error))
     except CONNECTION_LOST:
         logger.exception("run %s is left to the end of its lease", lease.run_key)
 
@@ -112,14 +117,18 @@ def work(run_key: int | None = None) -> int | None:
             # It may be the server that is gone: the chunk is left to the end of its lease.
             logger.warning("chunk %s of run %s is left: %s", chunk.number, chunk.run_key, error)
             connection.close()
+        except Unavailable as error:
+            logger.warning("chunk %s of run %s waits: %s", chunk.number, chunk.run_key, error)
+            _give_back(chunk, partial(chunk.postpone, str(error)))
         except Exception as error:
             logger.exception("chunk %s of run %s failed", chunk.number, chunk.run_key)
-            _fail(chunk, f"{type(error).__name__}: {error}", traceback.format_exc())
+            trace = traceback.format_exc()
+            _give_back(chunk, partial(chunk.fail, f"{type(error).__name__}: {error}", trace))
     return chunk.run_key
 
 
-def _fail(chunk: TakenChunk, error: str, trace: str) -> None:
+def _give_back(chunk: TakenChunk, how: Callable[[], None]) -> None:
     try:
-        chunk.fail(error, trace)
+        how()
     except LeaseLost:
         chunk.release()

@@ -4,28 +4,16 @@ Endpoint, region and credentials come from this process's environment (AWS_*), n
 database. An object appears when its upload is complete, and not at all if that fails.
 """
 
-import os
 import re
 import time
 from collections.abc import Iterable
-from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import S3Store
 
+from executor.bucket import open_bucket, reason
 from executor.storage import Storage
 
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
-
-#: Of every single request, for server errors and lost connections.
-RETRIES: "RetryConfig" = {
-    "max_retries": 6,
-    "retry_timeout": timedelta(seconds=60),
-    "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=10)},
-}
-#: Seconds to wait before an upload that failed in spite of them is begun anew.
+#: Seconds to wait before an upload that failed in spite of the retries is begun anew.
 PAUSES: tuple[float, ...] = (1, 5)
 #: What trying again cannot help: credentials, a missing bucket, an impossible name.
 FINAL = (PermissionDeniedError, UnauthenticatedError, FileNotFoundError, ValueError)
@@ -65,23 +53,9 @@ def deliver(storage: Storage, stored_key: str, path: str, name: str, content_typ
     key = f"{folder}/{name}" if folder else name
     for pause in (*PAUSES, None):
         try:
-            storage.copy(stored_key, _open(bucket), key, content_type)
+            storage.copy(stored_key, open_bucket(bucket), key, content_type)
             return
         except (BaseError, OSError, ValueError) as error:
             if pause is None or isinstance(error, FINAL):
-                raise Undelivered(_reason(error)) from error
+                raise Undelivered(reason(error)) from error
             time.sleep(pause)
-
-
-def _open(bucket: str) -> S3Store:
-    """The rest of the settings is read from the environment by the library."""
-    options: ClientConfig = {"timeout": timedelta(minutes=2)}
-    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-        options["allow_http"] = True
-    return S3Store(bucket, client_options=options, retry_config=RETRIES)
-
-
-def _reason(error: Exception) -> str:
-    """What S3 said, or else the first line of what the library says."""
-    said = re.search(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", str(error), re.DOTALL)
-    return f"{said[1]}: {said[2]}" if said else str(error).partition("\n")[0]

@@ -84,7 +84,13 @@ def dispatch() -> int:
 
     Without a broker that answers, this host's `drain` is started if there is any.
     """
-    ending.clean_up_left()
+    try:
+        return _speak()
+    finally:
+        ending.clean_up_left()
+
+
+def _speak() -> int:
     runs, chunks = queue.claimable(), queue.takeable()
     if not runs and not chunks:
         return 0

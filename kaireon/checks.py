@@ -17,7 +17,8 @@ def storage_is_shared(**_: Any) -> list[CheckMessage]:
         Warning(
             "One machine only: REDIS_URL allows workers on other machines, "
             "but STORAGE_URL is a folder.",
-            hint="Keep all processes on one machine, or mount the folder on every machine.",
+            hint="Keep all processes on one machine, or mount the folder on every machine, "
+            "or set STORAGE_URL to s3://bucket/folder.",
             id="kaireon.W001",
         )
     ]

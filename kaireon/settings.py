@@ -4,6 +4,7 @@ Development needs nothing set. `KAIREON_ENV=production` refuses to start without
 """
 
 import logging
+import re
 from pathlib import Path
 
 import environ
@@ -74,6 +75,8 @@ else:
     }
 REDIS_URL = env.str("REDIS_URL", "")
 STORAGE_URL = env.str("STORAGE_URL", (VAR_DIR / "storage").as_uri())
+if not re.match("file:///.|s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/|$)", STORAGE_URL):
+    raise ImproperlyConfigured("STORAGE_URL must be file:///folder or s3://bucket/folder.")
 
 CACHES = {
     "default": {

@@ -7,9 +7,11 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 
+import executor.bucket
 from kaireon.access.models import Tenant
 from kaireon.database.base import dsn
 from tests import factories
+from tests.s3_server import BUCKET, KEY_ID, S3Server, s3_server
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +38,28 @@ def storage(tmp_path: Path, settings: LazySettings) -> Path:
     root = tmp_path / "storage"
     settings.STORAGE_URL = root.as_uri()
     return root
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as started:
+        yield started
+
+
+@pytest.fixture
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """An empty bucket and credentials for it; what fails is given up soon."""
+    s3.ask("POST", "/moto-api/reset")
+    assert s3.ask("PUT", f"/{BUCKET}")[0] == 200
+    s3.reset()
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setattr(executor.bucket, "RETRIES", {"max_retries": 1})
+    return s3
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from moto.server import DomainDispatcherApplication, create_backend_app
 
 KEY_ID = "AKIAKAIREONTEST"
+BUCKET = "outbox"
 REFUSED = (
     b"<Error><Code>InvalidAccessKeyId</Code>"
     b"<Message>The AWS Access Key Id you provided does not exist.</Message></Error>"

@@ -1,44 +1,25 @@
 """Files on S3: written whole or not at all, once per run, and only where the tenant may."""
 
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
 import psycopg
 import pytest
+from django.conf import LazySettings
 
 from campaigns.models import CampaignRun, Contact, Recommendation, RunFile
 from executor import finish, runner, s3
 from executor.storage import open_storage
 from tests import world as worlds
-from tests.s3_server import KEY_ID, S3Server, s3_server
+from tests.s3_server import BUCKET, S3Server
 from tests.world import World
 
-BUCKET = "outbox"
 PATH = f"s3://{BUCKET}/cards"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with s3_server() as started:
-        yield started
-
-
-@pytest.fixture
-def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """An empty bucket and credentials for it; what fails is given up soon."""
-    server.ask("POST", "/moto-api/reset")
-    assert server.ask("PUT", f"/{BUCKET}")[0] == 200
-    server.reset()
-    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setattr(s3, "RETRIES", {"max_retries": 1})
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "PAUSES", (0, 0))
-    return server
 
 
 @pytest.fixture
@@ -111,6 +92,14 @@ def test_large_files_go_in_parts(bucket: S3Server) -> None:
     assert sha256(body).digest() == sha256(data).digest()
     assert headers["etag"].endswith('-2"')
     assert sorted(bucket.requests) == ["POST", "POST", "PUT", "PUT"]
+
+
+def test_what_is_stored_in_a_bucket_is_copied(bucket: S3Server, settings: LazySettings) -> None:
+    settings.STORAGE_URL = f"s3://{BUCKET}/inside"
+    data = bytes(range(256)) * (1 << 16)
+    open_storage().put("large", data)
+    s3.deliver(open_storage(), "large", PATH, "large.csv", "text/csv")
+    assert bucket.ask("GET", f"/{BUCKET}/cards/large.csv")[2] == data
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(bucket: S3Server) -> None:

@@ -86,6 +86,11 @@ def test_database_is_postgresql(url: str) -> None:
     )
 
 
+@pytest.mark.parametrize("url", ["/var/storage", "file://", "s3://", "s3:///x", "gs://bucket"])
+def test_storage_is_a_folder_or_a_bucket(url: str) -> None:
+    assert refusal(STORAGE_URL=url) == ("STORAGE_URL must be file:///folder or s3://bucket/folder.")
+
+
 @pytest.mark.parametrize("rows", ["0", "1000", "-1024"])
 def test_chunks_are_whole_blocks(rows: str) -> None:
     assert refusal(KAIREON_CHUNK_ROWS=rows) == (
@@ -117,3 +122,5 @@ def test_a_broker_with_a_folder_for_storage_warns_of_one_machine(settings) -> No
         "One machine only: REDIS_URL allows workers on other machines, "
         "but STORAGE_URL is a folder.",
     )
+    settings.STORAGE_URL = "s3://bucket/folder"
+    assert storage_is_shared() == []

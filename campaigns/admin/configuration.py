@@ -12,7 +12,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from campaigns.services.errors import Conflict
-from executor.errors import Rejected
+from executor.errors import Rejected, Unavailable
 from kaireon.access.admin.scoped import ScopedAdmin
 
 STATUS_LABELS = {"draft": "info", "active": "success", "paused": "warning", "archived": "default"}
@@ -71,7 +71,7 @@ def check_storable(value: Any) -> None:
 
 
 class ConfigurationAdmin(ScopedAdmin):
-    refusals = (Rejected, Conflict)
+    refusals = (Rejected, Conflict, Unavailable)
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextareaWidget({"rows": 3})}}
     #: JSON fields that may also be of another kind than their default.
     json_kinds: ClassVar[dict[str, tuple[type, ...]]] = {}

@@ -16,6 +16,7 @@ from campaigns.admin.run_page import describe
 from campaigns.admin.tables import link, number, size
 from campaigns.models import CampaignRun, RunFile
 from campaigns.services.files import content_type, open_file
+from executor.errors import Unavailable
 from kaireon.access.admin.scoped import ReadOnly
 
 BULKY = ("spec", "allocation_report")
@@ -120,8 +121,10 @@ class RunAdmin(ReadOnly, ConfigurationAdmin):
             raise Http404("This run has no such file.")
         try:
             pieces = open_file(file)
-        except FileNotFoundError:
-            messages.error(request, f"{file.name} is no longer stored.")
+        except (FileNotFoundError, Unavailable) as error:
+            gone = isinstance(error, FileNotFoundError)
+            why = "is no longer stored." if gone else "cannot be reached for now; try again later."
+            messages.error(request, f"{file.name} {why}")
             return HttpResponseRedirect(self.page_of(run.pk))
         headers = {
             "Content-Disposition": content_disposition_header(True, file.name),

@@ -1,5 +1,6 @@
 """Every failure leaves as {"error": {"code", "message", "status", "fields"?}}."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,9 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from campaigns.services.errors import Conflict
-from executor.errors import Rejected
+from executor.errors import Rejected, Unavailable
+
+logger = logging.getLogger(__name__)
 
 CODES = {
     400: "invalid_request",
@@ -26,6 +29,7 @@ CODES = {
     415: "unsupported_media_type",
     429: "rate_limited",
     500: "internal_error",
+    503: "unavailable",
 }
 
 
@@ -48,6 +52,10 @@ def handle(exc: Exception, context: Mapping[str, Any]) -> Response | None:
         return refusal(exc.errors)
     if isinstance(exc, Conflict):
         return Response(body(409, str(exc)), status=409)
+    if isinstance(exc, Unavailable):
+        logger.warning("%s", exc)
+        message = "What is stored of runs cannot be reached for now; try again in a while."
+        return Response(body(503, message), status=503)
     if isinstance(exc, IntegrityError) and lost_race(exc):
         return Response(body(409, "Another request changed the same data first."), status=409)
     response = exception_handler(exc, dict(context))
