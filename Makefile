@@ -26,10 +26,9 @@ test: $(DEV) ## Run the tests, without those that need a browser (ARGS for pytes
 browser-test: $(DEV) ## Run the tests that need a Chromium (ARGS for pytest)
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
-serve: $(RUNTIME) ## Serve admin and API on BIND=127.0.0.1:8000
+serve: $(RUNTIME) ## Serve admin and API on BIND=127.0.0.1:8000, and run the scheduler
 	@$(MANAGE) migrate --verbosity 0
-	@echo "Serving http://$(BIND)/admin/"
-	@$(BIN)/gunicorn kaireon.wsgi --bind $(BIND) --workers 2 --threads 4 --no-control-socket
+	@$(MANAGE) serve --bind $(BIND)
 
 bench: $(RUNTIME) ## Measure a run over a million customers against the floor
 	@$(MANAGE) bench --customers 1000000 --offers 50 --channels 3 --json

@@ -60,7 +60,7 @@ def test_nothing_is_due_before_its_time(tenant: Tenant) -> None:
 
 
 def test_a_second_pulse_finds_nothing_left(tenant: Tenant) -> None:
-    """P7: another pulse at the same moment makes nothing more."""
+    """P7, P10: a pulse that comes twice makes nothing more."""
     campaign = due_campaign(tenant, "2026-03-02T09:00")
     fire("2026-03-02T09:00:05")
     assert fire("2026-03-02T09:00:05") == {}

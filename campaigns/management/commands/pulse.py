@@ -1,7 +1,6 @@
 """`manage.py pulse`: the scheduler without beat and without a broker."""
 
 import logging
-import os
 import select
 import signal
 from argparse import ArgumentParser, ArgumentTypeError
@@ -10,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import close_old_connections, connection
 
+from campaigns.management.listening import listen
 from campaigns.services.pulse import Counts, pulse
 
 logger = logging.getLogger(__name__)
@@ -40,25 +40,12 @@ class Command(BaseCommand):
         if once:
             self.stdout.write(told(pulse()))
             return
-        signals = listen()
+        signals = listen(signal.SIGTERM, signal.SIGINT)
         logger.info("the scheduler looks every %g s", every)
         beat()
         while not select.select([signals], [], [], every)[0]:
             beat()
         logger.info("the scheduler ends")
-
-
-def listen() -> int:
-    """Return a descriptor that can be read once SIGTERM or SIGINT has come.
-
-    So a pulse in progress is ended in peace, and one that waits ends at once.
-    """
-    readable, writable = os.pipe()
-    os.set_blocking(writable, False)
-    signal.set_wakeup_fd(writable)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    return readable
 
 
 def beat() -> None:
