@@ -91,10 +91,11 @@ def _end(run_key: int, status: str, error: str, traceback: str, lease: Lease | N
         cursor.execute(EVENT, [run_key, status, error, "{}"])
         if traceback:
             cursor.execute(LETTER, [run_key])
+    logger.warning("the run is %s%s", status, error and f": {error}")
     try:
         clean_up(run_key)
     except Unavailable as error:
-        logger.warning("run %s has left things behind: %s", run_key, error)
+        logger.warning("the run has left things behind: %s", error)
 
 
 def clean_up(run_key: int) -> None:

@@ -52,11 +52,12 @@ def publish(lease: Lease, job: Job) -> None:
         with own.transaction():
             _show(own, lease, job, ending)
             _complete(own, lease, job, ending)
+    logger.info("the run is completed%s", ending.error and f" with errors: {ending.error}")
     try:
         job.storage.delete(replaced)
         _delete_scratch(job, chunks, _file_key(lease, job))
     except Unavailable as error:
-        logger.warning("run %s has left its scratch: %s", lease.run_key, error)
+        logger.warning("the run has left its scratch: %s", error)
 
 
 def _prepare(

@@ -7,6 +7,8 @@ does not look like a lost worker.
 import logging
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -47,7 +49,8 @@ class Heartbeat:
     def __init__(self, what: str, beat: Callable[[psycopg.Connection], bool]) -> None:
         self._what, self._beat = what, beat
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat {what}", daemon=True)
+        run = partial(copy_context().run, self._run)  # its log lines name the run too
+        self._thread = threading.Thread(target=run, name=f"heartbeat {what}", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -18,6 +18,7 @@ from executor.errors import Rejected, Retryable, Unavailable
 from executor.heartbeat import Cancelled, LeaseLost, Paused, Stopped
 from executor.memory import keep_freed_memory
 from executor.progress import Lease, claim
+from kaireon import ids, logs
 
 logger = logging.getLogger(__name__)
 
@@ -58,24 +59,30 @@ def advance(run_key: int) -> bool:
     lease = claim(run_key)
     if lease is None:
         return False
-    with lease:
-        try:
-            lease.check()
-            _advance(lease)
-        except LeaseLost as error:
-            logger.warning("%s", error)
-        except Cancelled:
-            ending.cancel(lease)
-        except (Paused, Stopped):
-            lease.release()
-        except Rejected as error:
-            ending.fail(run_key, str(error), lease=lease)
-        except (Retryable, *CONNECTION_LOST) as error:
-            _put_back(lease, error)
-        except Exception as error:
-            logger.exception("run %s failed", run_key)
-            ending.fail(run_key, f"internal error: {error}", traceback.format_exc(), lease)
+    with logs.bound(run=ids.encode("CampaignRun", run_key)), lease:
+        _do_steps(lease)
     return True
+
+
+def _do_steps(lease: Lease) -> None:
+    """Do them, and see to the run if one of them ends early."""
+    run_key = lease.run_key
+    try:
+        lease.check()
+        _advance(lease)
+    except LeaseLost as error:
+        logger.warning("%s", error)
+    except Cancelled:
+        ending.cancel(lease)
+    except (Paused, Stopped):
+        lease.release()
+    except Rejected as error:
+        ending.fail(run_key, str(error), lease=lease)
+    except (Retryable, *CONNECTION_LOST) as error:
+        _put_back(lease, error)
+    except Exception as error:
+        logger.exception("run %s failed", run_key)
+        ending.fail(run_key, f"internal error: {error}", traceback.format_exc(), lease)
 
 
 def _advance(lease: Lease) -> None:
@@ -102,29 +109,35 @@ def work(run_key: int | None = None) -> int | None:
     chunk = chunks.take(run_key)
     if chunk is None:
         return None
-    with chunk.kept():
-        try:
-            if chunk.attempts > chunks.MAX_ATTEMPTS:
-                chunk.give_up()
-            else:
-                CHUNK_STEPS[chunk.phase](job.load(chunk.run_key), chunk)
-        except LeaseLost as error:
-            logger.warning("%s", error)
-            chunk.release()
-        except Rejected as error:
-            ending.fail(chunk.run_key, str(error))
-        except CONNECTION_LOST as error:
-            # It may be the server that is gone: the chunk is left to the end of its lease.
-            logger.warning("chunk %s of run %s is left: %s", chunk.number, chunk.run_key, error)
-            connection.close()
-        except Unavailable as error:
-            logger.warning("chunk %s of run %s waits: %s", chunk.number, chunk.run_key, error)
-            _give_back(chunk, partial(chunk.postpone, str(error)))
-        except Exception as error:
-            logger.exception("chunk %s of run %s failed", chunk.number, chunk.run_key)
-            trace = traceback.format_exc()
-            _give_back(chunk, partial(chunk.fail, f"{type(error).__name__}: {error}", trace))
+    name = ids.encode("CampaignRun", chunk.run_key)
+    with logs.bound(run=name, chunk=chunk.number), chunk.kept():
+        _do_chunk(chunk)
     return chunk.run_key
+
+
+def _do_chunk(chunk: TakenChunk) -> None:
+    """Do it, and see to the chunk if that ends early."""
+    try:
+        if chunk.attempts > chunks.MAX_ATTEMPTS:
+            chunk.give_up()
+        else:
+            CHUNK_STEPS[chunk.phase](job.load(chunk.run_key), chunk)
+    except LeaseLost as error:
+        logger.warning("%s", error)
+        chunk.release()
+    except Rejected as error:
+        ending.fail(chunk.run_key, str(error))
+    except CONNECTION_LOST as error:
+        # It may be the server that is gone: the chunk is left to the end of its lease.
+        logger.warning("chunk %s of run %s is left: %s", chunk.number, chunk.run_key, error)
+        connection.close()
+    except Unavailable as error:
+        logger.warning("chunk %s of run %s waits: %s", chunk.number, chunk.run_key, error)
+        _give_back(chunk, partial(chunk.postpone, str(error)))
+    except Exception as error:
+        logger.exception("chunk %s of run %s failed", chunk.number, chunk.run_key)
+        trace = traceback.format_exc()
+        _give_back(chunk, partial(chunk.fail, f"{type(error).__name__}: {error}", trace))
 
 
 def _give_back(chunk: TakenChunk, how: Callable[[], None]) -> None:
