@@ -6,11 +6,13 @@ finds: a chunk whose worker was lost, or everything while the broker is away.
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from celery import bootsteps
 from celery.concurrency.thread import TaskPool as Threads
 from celery.worker import state
+from django.db import connection
 
 from executor import runner, workers
 from executor.crew import Crew
@@ -28,32 +30,49 @@ class IdleLook(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self, worker: Any) -> None:
+        # Apart from the looking, which lasts as long as there is work: the sign of life must not.
+        loops = [show_life]
         # Only a pool of threads shares its memory with this thread; in a process that forks, the
         # column engine must not be used before the fork.
-        works = isinstance(worker.pool, Threads)
-        self._thread = threading.Thread(target=look, args=(works,), name="idle look", daemon=True)
-        self._thread.start()
+        if isinstance(worker.pool, Threads):
+            loops.append(look)
+        self._threads = [
+            threading.Thread(target=repeat, args=[loop], name=f"idle {loop.__name__}", daemon=True)
+            for loop in loops
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, worker: Any) -> None:
         """Have whoever works return its work at the next boundary; the pool waits for them."""
         stopping.set()
-        if self._thread:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     terminate = stop
 
 
-def look(works: bool) -> None:
-    """Look until the process is told to end; never fail."""
+def show_life() -> None:
+    workers.seen("worker")
+
+
+def look() -> None:
+    """Do what there is to do, if no message has given this process anything."""
+    if not state.active_requests:
+        Crew("worker", 1).work()
+
+
+def repeat(step: Callable[[], None]) -> None:
+    """Take the step until the process is told to end; never fail."""
     while not stopping.wait(PAUSE):
         try:
-            workers.seen("worker")
-            if works and not state.active_requests:
-                Crew("worker", 1).work()
+            step()
         except runner.CONNECTION_LOST as error:
             logger.warning("the database is away: %s", error)
+            connection.close()
         except Exception:
             logger.exception("looking for work failed")
+    connection.close()

@@ -25,7 +25,12 @@ ON CONFLICT (name) DO UPDATE SET seen_at = now(), worked_at = now(), done = work
 
 def name(kind: str) -> str:
     """The process's name in the table: "<kind>@<host>:<pid>"."""
-    return f"{kind}@{socket.gethostname()}:{os.getpid()}"
+    return f"{of_this_host(kind)}{os.getpid()}"
+
+
+def of_this_host(kind: str) -> str:
+    """How the names of the processes begin that are of this kind, on this host."""
+    return f"{kind}@{socket.gethostname()}:"
 
 
 def seen(kind: str) -> None:
