@@ -1,7 +1,7 @@
 """Requests made up from the API's description never find a 5xx or an answer it does not tell of.
 
-FUZZ_EXAMPLES (20), FUZZ_ONLY (a regular expression of paths) and FUZZ_ROLES make it longer or
-narrower.
+FUZZ_EXAMPLES (20), FUZZ_ONLY (a regular expression of paths), FUZZ_ROLES and FUZZ_PHASES (fuzzing
+alone for many examples: the other phases do not depend on their number) make it longer or narrower.
 """
 
 import json
@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.usefixtures("clean_relations"), pytest.mark.fuzz]
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
 ONLY = os.environ.get("FUZZ_ONLY", "")
 ROLES = os.environ.get("FUZZ_ROLES", "viewer editor admin").split()
+PHASES = os.environ.get("FUZZ_PHASES", "examples,coverage,fuzzing")
 
 
 def test_no_request_finds_a_fault(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def attack(role: str, key: str, env: dict[str, str], folder: Path) -> str:
     log = folder / "log"
     only = [f"--include-path-regex={ONLY}"] if ONLY else []
     with processes.web_server(env, log) as (address, _):
-        run = fuzz(address, key, folder / "openapi.json", EXAMPLES, *only)
+        run = fuzz(address, key, folder / "openapi.json", EXAMPLES, PHASES, *only)
     logged = log.read_text()
     print(f"== {role}\n{run.stdout[-1000:]}")  # noqa: T201 - how many requests it was
     if run.returncode == 0 and " ERROR " not in logged:
