@@ -60,6 +60,7 @@ def fuzz(
             f"--max-examples={examples}",
             # A slow machine is no fault; a request that hangs is.
             "--request-timeout=600",
+            "--max-response-time=600",
             f"--phases={phases}",
             "--generation-deterministic",
             "--suppress-health-check=all",
