@@ -45,8 +45,8 @@ class Valkey:
 
 
 @contextmanager
-def valkey(*words: str) -> Iterator[Valkey]:
-    server = Valkey(*words)
+def valkey(*words: str, port: int = 0) -> Iterator[Valkey]:
+    server = Valkey(*words, port=port)
     server.start()
     try:
         yield server
