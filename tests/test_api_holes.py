@@ -28,9 +28,10 @@ NEEDED_BY_METHOD = {
 OF_ADMINS = {"api-keys", "members", "users", "audit-log", "audit-logs"}
 #: Resources that only administrators write.
 WRITTEN_BY_ADMINS = {"contact-policies"}
-#: Other operations that need more than their method says.
+#: Other operations that need something else than their method says.
 NEEDED = {
     ("post", "schemas"): "admin",
+    ("post", "runs/preview-schedule"): "viewer",
     ("post", "decision-flows/rollback"): "admin",
     ("get", "decision-flows/{id}/versions/{number}"): "editor",
 }

@@ -30,7 +30,7 @@ from tests.valkey import valkey
 migration = import_module("campaigns.migrations.0005_pulse")
 
 WORKER = ("worker", "-Q", "control,files,chunks", "--pool", "threads", "--concurrency", "2")
-slow = pytest.mark.usefixtures("clean_relations", "pulse_every_second")
+processes = pytest.mark.usefixtures("clean_relations", "pulse_every_second")
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_members_of_a_tenant_do_not_get_at_the_entry(
 # Beat and worker.
 
 
-@slow
+@processes
 def test_what_is_due_gets_one_run_which_a_worker_executes(broker: str, tmp_path: Path) -> None:
     campaign = due_world()
     with worker(tmp_path, broker), beat(tmp_path, broker):
@@ -173,7 +173,7 @@ def test_what_is_due_gets_one_run_which_a_worker_executes(broker: str, tmp_path:
     assert "Traceback" not in (tmp_path / "worker.log").read_text()
 
 
-@slow
+@processes
 def test_two_beats_make_one_run(broker: str, tmp_path: Path) -> None:
     """P7."""
     campaign = due_world()
@@ -185,7 +185,7 @@ def test_two_beats_make_one_run(broker: str, tmp_path: Path) -> None:
             assert Tick.unscoped.count() == 1
 
 
-@slow
+@processes
 def test_pulses_that_pile_up_without_a_worker_expire(broker: str, tmp_path: Path) -> None:
     """P10: too many messages do no harm. The worker that comes back catches up by one of them."""
     PeriodicTask.objects.update(expire_seconds=1)
@@ -199,7 +199,7 @@ def test_pulses_that_pile_up_without_a_worker_expire(broker: str, tmp_path: Path
     assert len(runs(campaign)) == 1
 
 
-@slow
+@processes
 def test_a_worker_without_a_beat_waits_for_one(broker: str, tmp_path: Path) -> None:
     campaign = due_world()
     with worker(tmp_path, broker):
@@ -210,7 +210,7 @@ def test_a_worker_without_a_beat_waits_for_one(broker: str, tmp_path: Path) -> N
     assert len(runs(campaign)) == 1
 
 
-@slow
+@processes
 def test_a_tick_of_beat_lost_with_the_broker_costs_one_interval(tmp_path: Path) -> None:
     """P8, P29: beat cannot send for a while; nothing that is due is forgotten."""
     (first, second) = (tmp_path / "first", tmp_path / "second")
