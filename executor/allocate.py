@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns.models import RunChunk
+from campaigns.models import CampaignRun, RunChunk
 from executor import contacts, manifest
 from executor.allocation import (
     CapReport,
@@ -38,7 +38,8 @@ def apply_caps(lease: Lease, job: Job) -> None:
     lease.event("allocating", f"{sum(chunk.customers for chunk in todo)} customers")
     used = _counted(job, done)
     wanted = used + _counted(job, todo)
-    then = Phase("write", len(todo)) if todo else Phase("finish")
+    written = sum(chunk.customers for chunk in done)
+    then = Phase("write", len(todo), done=written) if todo else Phase("finish")
     contacts.prepare(job)
     if not exceeds(job.spec.caps, job.candidates, wanted):
         reports = uncapped_reports(job.spec.caps, job.candidates, wanted)
@@ -115,8 +116,13 @@ def splitmix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _report(job: Job, reports: list[CapReport], lowered: int) -> dict[str, Any]:
-    return {
-        "strategy": job.spec.allocation,
-        "caps": cap_lines(job.plan, reports),
-        "lowered": lowered,
-    }
+    """What the caps did; one that turned somebody away before the run was opened again still has.
+
+    `lowered` counts the customers of this allocation.
+    """
+    lines = cap_lines(job.plan, reports)
+    before = CampaignRun.unscoped.values_list("allocation_report", flat=True).get(pk=job.run_key)
+    if before:
+        for line, old in zip(lines, before["caps"], strict=True):
+            line["bound"] = line["bound"] or old["bound"]
+    return {"strategy": job.spec.allocation, "caps": lines, "lowered": lowered}

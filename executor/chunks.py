@@ -154,13 +154,15 @@ class TakenChunk:
             if faults >= MAX_FAULTS:
                 self._bury(error, traceback)
             else:
-                self._wait(error)
+                why = f"chunk {self.number} is tried again after attempt {self.attempts}: {error}"
+                record(self.run_key, "chunk put back", why)
 
     def postpone(self, error: str) -> None:
         """Have the chunk tried again later, however often."""
         with transaction.atomic():
             self._change(POSTPONE, {"pause": AWAY_SECONDS})
-            self._wait(error)
+            why = f"chunk {self.number} to be tried again after: {error}"
+            self._execute(WAITS, {"why": why[:100]})
 
     def give_up(self) -> None:
         """Give up a chunk over which one worker after the other was lost."""
@@ -179,11 +181,6 @@ class TakenChunk:
         self._execute(LETTER, told | place)
         record(self.run_key, "chunk failed", f"chunk {self.number} was given up: {error}")
         self._count(0)
-
-    def _wait(self, error: str) -> None:
-        """Tell the reader of the run what it waits for."""
-        why = f"chunk {self.number} to be tried again after: {error}"
-        self._execute(WAITS, {"why": why[:100]})
 
     def _count(self, customers: int) -> None:
         """Count the chunk off; the last one opens the next phase."""

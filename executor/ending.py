@@ -1,7 +1,7 @@
 """How a run ends without results: failed or cancelled, and what is left of it is removed.
 
 The end is committed first, so that nobody writes for the run any more; what it left is removed
-after that, by whoever comes to it.
+after that, by whoever comes to it. A run that had results before keeps them: see `reopening`.
 """
 
 import logging
@@ -9,7 +9,7 @@ import logging
 from django.db import connection, transaction
 
 from campaigns.models import CampaignRun, ContactHold, RunEvent
-from executor import contacts, results
+from executor import contacts, reopening, results
 from executor.errors import Unavailable
 from executor.manifest import load
 from executor.progress import EVENT, Lease
@@ -25,7 +25,7 @@ END = """
 UPDATE campaigns_campaignrun
 SET status = %(status)s, error = %(error)s, traceback = %(traceback)s, lease_until = NULL,
     completed_at = clock_timestamp(), fencing_token = fencing_token + 1, waits_for = ''
-WHERE id = %(run)s AND status IN ('running', 'paused', 'cancelling')
+WHERE id = %(run)s AND reopened = 0 AND status IN ('running', 'paused', 'cancelling')
   AND (fencing_token = %(token)s OR %(token)s IS NULL AND phase IN ('decide', 'write'))
 """
 
@@ -50,12 +50,16 @@ def fail(run_key: int, error: str, traceback: str = "", lease: Lease | None = No
 
     A traceback says that the fault is ours: the run is then a dead letter too.
     """
-    _end(run_key, "failed", error, traceback, lease)
+    if not reopening.stop(run_key, error, traceback, lease):
+        _end(run_key, "failed", error, traceback, lease)
 
 
 def cancel(lease: Lease) -> None:
     """End the run as cancelled; what it had decided is dropped."""
-    _end(lease.run_key, "cancelled", "", "", lease)
+    if reopening.times(lease.run_key):
+        reopening.undo(lease)
+    else:
+        _end(lease.run_key, "cancelled", "", "", lease)
 
 
 def put_back(lease: Lease, error: str) -> None:
@@ -101,11 +105,10 @@ def _end(run_key: int, status: str, error: str, traceback: str, lease: Lease | N
 def clean_up(run_key: int) -> None:
     """Remove the results, the contacts and the scratch of a run that ended without results.
 
-    May be repeated. A run that was opened again keeps what it had completed with.
+    May be repeated.
     """
-    run = CampaignRun.unscoped.only("reopened").filter(pk=run_key).first()
     with transaction.atomic():
-        results.drop_table(connection.connection, run_key, run.reopened if run else 0)
+        results.drop_table(connection.connection, run_key)
     chunks = load(run_key)
     open_storage().delete(
         key for chunk in chunks for key in (chunk.winners_key, chunk.part_key) if key

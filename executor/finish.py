@@ -5,20 +5,24 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
 from campaigns.models import CampaignRun, RunChunk, RunFile
 from executor import contacts, outfile, results, s3
+from executor.allocation import uncapped_reports
 from executor.decide import total
 from executor.errors import Unavailable
 from executor.job import Job
 from executor.manifest import Chunk, load
 from executor.progress import EVENT, Lease
 from executor.storage import CONTENT_TYPES, Written
-from executor.summary import summarize
+from executor.summary import cap_lines, summarize
 from kaireon import ids
 from kaireon.database.base import dsn
 
@@ -117,14 +121,27 @@ def _summary(
         late = results.count(own, run.pk, run.reopened)
         stored = (stored[0] + late[0], stored[1] + late[1])
     audience = run.audience_count or 0
+    counts = total([chunk.counts for chunk in written], job.plan)
     return summarize(
         job.plan,
         audience,
-        total([chunk.counts for chunk in written], job.plan),
+        counts,
         given_up=audience - sum(chunk.customers for chunk in written),
         stored=stored,
-        allocation=run.allocation_report,
+        caps=_caps(job, run, np.array(counts["candidates"])),
     )
+
+
+def _caps(job: Job, run: CampaignRun, won: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """The caps after allocation, and how far what was written uses them.
+
+    What a chunk that was given up later had been allotted is nobody's.
+    """
+    if run.allocation_report is None:
+        return []
+    used = cap_lines(job.plan, uncapped_reports(job.spec.caps, job.candidates, won))
+    lines = zip(run.allocation_report["caps"], used, strict=True)
+    return [{**line, "used": now["used"]} for line, now in lines]
 
 
 def _show(own: psycopg.Connection, lease: Lease, job: Job, ending: Ending) -> None:
@@ -158,7 +175,7 @@ UPDATE campaigns_campaignrun
 SET status = %(status)s, error = %(error)s, phase = 'done', completed_at = clock_timestamp(),
     lease_until = NULL, customers_done = coalesce(audience_count, 0), waits_for = '',
     summary = %(summary)s || jsonb_build_object('durationSeconds',
-        round(extract(epoch FROM clock_timestamp() - started_at), 3))
+        round(extract(epoch FROM clock_timestamp() - started_at) - %(idle)s, 3))
 WHERE id = %(run)s AND fencing_token = %(token)s AND status = 'running'
 """
 
@@ -166,12 +183,14 @@ WHERE id = %(run)s AND fencing_token = %(token)s AND status = 'running'
 def _complete(own: psycopg.Connection, lease: Lease, job: Job, ending: Ending) -> None:
     """The last statement of the run, and the one that a lost lease makes fail."""
     status = "completed_with_errors" if ending.error else "completed"
+    stages, idle = _seconds(own, lease.run_key)
     done = own.execute(
         COMPLETE,
         {
             "status": status,
             "error": ending.error,
-            "summary": Jsonb(ending.summary | {"stages": _seconds(own, lease.run_key)}),
+            "summary": Jsonb(ending.summary | {"stages": stages}),
+            "idle": idle,
             "run": lease.run_key,
             "token": lease.token,
         },
@@ -182,16 +201,26 @@ def _complete(own: psycopg.Connection, lease: Lease, job: Job, ending: Ending) -
 
 
 SECONDS = """
-SELECT message, round(sum(extract(epoch FROM coalesce(next, clock_timestamp()) - at)), 3)::float8
-FROM (SELECT message, at, lead(at) OVER (ORDER BY id) AS next FROM campaigns_runevent
-      WHERE run_id = %s AND kind = 'phase') AS phases
+SELECT message, sum(extract(epoch FROM coalesce(next, clock_timestamp()) - at)) AS seconds
+FROM (SELECT CASE kind WHEN 'phase' THEN message END AS message, at,
+        lead(at) OVER (ORDER BY id) AS next
+      FROM campaigns_runevent
+      WHERE run_id = %(run)s AND kind IN ('phase', 'paused', 'completed_with_errors')
+        AND id >= (SELECT min(id) FROM campaigns_runevent
+                   WHERE run_id = %(run)s AND kind = 'phase')) AS phases
 GROUP BY message ORDER BY min(at)
 """
 
 
-def _seconds(own: psycopg.Connection, run_key: int) -> dict[str, float]:
-    """Seconds the run has spent in each phase, in the order in which it came to them."""
-    return dict(own.execute(SECONDS, [run_key]).fetchall())
+def _seconds(own: psycopg.Connection, run_key: int) -> tuple[dict[str, float], Decimal]:
+    """Seconds the run has spent in each phase, in the order in which it came to them.
+
+    And those since the first in which it was not to be worked on: paused, or ended and not yet
+    taken up again.
+    """
+    spent: dict[str | None, Decimal] = dict(own.execute(SECONDS, {"run": run_key}).fetchall())
+    idle = spent.pop(None, Decimal(0))
+    return {phase: round(float(seconds), 3) for phase, seconds in spent.items() if phase}, idle
 
 
 def _delete_scratch(job: Job, chunks: Sequence[Chunk], file_key: str) -> None:

@@ -14,7 +14,7 @@ from django.db import connection
 from psycopg import sql
 
 from executor.arrow import ArrowError, frames
-from executor.errors import Rejected, Retryable
+from executor.errors import Broken, Rejected, Retryable
 from executor.flow.types import Column, column_sql, read_columns
 from executor.progress import Lease
 from executor.spec import VIEW_SCHEMA, RunSpec
@@ -64,11 +64,11 @@ def freeze(
 
 
 def read_chunk(storage: Storage, input_key: str, columns: list[str] | None = None) -> pl.DataFrame:
-    """Read all or some columns of a frozen chunk. Raises Rejected when it has expired."""
+    """Read all or some columns of a frozen chunk. Raises Broken when it is not there."""
     try:
         return pl.read_parquet(storage.get(input_key), columns=columns)
     except FileNotFoundError as error:
-        raise Rejected(f"the frozen input {input_key} has expired or was deleted") from error
+        raise Broken(f"the frozen input {input_key} has expired or was deleted") from error
 
 
 def freeze_sql(spec: RunSpec, columns: frozenset[str], *, hashed: bool) -> str:

@@ -57,6 +57,8 @@ class Phase:
 
     name: str
     chunks: int = 0
+    #: Customers of chunks that have all phases behind them.
+    done: int = 0
 
 
 def commit(
@@ -112,8 +114,8 @@ def enter(lease: Lease, phase: Phase, **values: Any) -> None:
             pk=lease.run_key,
             fencing_token=lease.token,
             status__in=(CampaignRun.Status.RUNNING, CampaignRun.Status.PAUSED),
-        ).update(phase=phase.name, chunks_left=phase.chunks, customers_done=0, **values)
+        ).update(phase=phase.name, chunks_left=phase.chunks, customers_done=phase.done, **values)
         if not entered:
             lease.lose()
         lease.event("phase", phase.name)
-    lease.done = 0
+    lease.done = phase.done

@@ -26,7 +26,7 @@ CONNECTION_LOST = (OperationalError, InterfaceError, psycopg.OperationalError)
 
 #: By the phase a run is in; the chunks' phases are between them.
 STEPS = {
-    "claim": stages.freeze_customers,
+    "claim": stages.begin,
     "freeze": stages.freeze_customers,
     "allocate": allocate.apply_caps,
     "finish": finish.publish,

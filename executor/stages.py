@@ -3,7 +3,7 @@
 from django.db import connection, transaction
 
 from campaigns.models import CampaignRun, RunChunk
-from executor import contacts, manifest, outfile, results
+from executor import contacts, manifest, outfile, reopening, results
 from executor.ahead import DecideAhead
 from executor.chunks import TakenChunk
 from executor.decide import decide, won
@@ -13,6 +13,14 @@ from executor.manifest import Phase
 from executor.progress import Lease
 from executor.spec import RunSpec
 from executor.spool import spool, unspool
+
+
+def begin(lease: Lease, job: Job) -> None:
+    """The first step: freeze, or take up the chunks for which the run was opened again."""
+    if reopening.times(lease.run_key):
+        reopening.take_up(lease, job)
+    else:
+        freeze_customers(lease, job)
 
 
 def freeze_customers(lease: Lease, job: Job) -> None:

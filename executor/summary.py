@@ -17,7 +17,7 @@ def summarize(
     *,
     given_up: int,
     stored: tuple[int, int],
-    allocation: Mapping[str, Any] | None,
+    caps: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Build the summary. `stored` is (recommendations, customers) as counted in the results.
 
@@ -51,7 +51,7 @@ def summarize(
             "channelId", "Channel", [plan.channels[c.channel].key for c in plan.candidates], counts
         ),
         "funnel": funnel,
-        "caps": list(allocation["caps"]) if allocation else [],
+        "caps": list(caps),
     }
 
 

@@ -71,7 +71,7 @@ def clean_relations(transactional_db: None) -> Iterator[None]:
         cursor.execute("DROP SCHEMA data CASCADE; CREATE SCHEMA data")
         cursor.execute(
             "SELECT format('DROP TABLE %s', oid::regclass) FROM pg_class"
-            " WHERE relname ~ '^campaigns_recommendation_r[0-9]+$' AND relkind = 'r'"
+            " WHERE relname ~ '^campaigns_recommendation_r[0-9]+(_[0-9]+)?$' AND relkind = 'r'"
         )
         for (statement,) in cursor.fetchall():
             cursor.execute(statement)

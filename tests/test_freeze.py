@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from campaigns.models import CampaignRun, RunChunk
-from executor.errors import Rejected
+from executor.errors import Broken, Rejected
 from executor.freeze import HASH, KEY, freeze, freeze_sql, read_chunk
 from executor.progress import Lease, claim
 from executor.spec import RunSpec, make_spec
@@ -126,7 +126,7 @@ def test_refuses_a_column_that_is_gone() -> None:
 
 
 def test_an_expired_chunk_says_so(storage: Path) -> None:
-    with pytest.raises(Rejected, match="has expired"):
+    with pytest.raises(Broken, match="has expired"):
         read_chunk(open_storage(), "runs/1/1/input/000000.parquet")
 
 

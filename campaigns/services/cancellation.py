@@ -13,14 +13,16 @@ from executor.tasks import wake
 PATIENCE = 15.0
 PAUSE = 0.2
 
-# What has not begun is over at once. A running run is ended by whoever works on it, who then
-# drops what it has decided so far.
+# What has not begun is over at once. A run that has is ended by whoever works on it, who then
+# drops what it has decided so far; one that was opened again goes back to how it had ended.
 CANCEL = """
 UPDATE campaigns_campaignrun
-SET status = CASE status WHEN 'pending' THEN 'cancelled' ELSE 'cancelling' END,
-    completed_at = CASE status WHEN 'pending' THEN clock_timestamp() END,
+SET status = CASE WHEN started_at IS NULL AND status <> 'running' THEN 'cancelled'
+             ELSE 'cancelling' END,
+    completed_at = CASE WHEN started_at IS NULL AND status <> 'running' THEN clock_timestamp()
+                   ELSE completed_at END,
     waits_for = ''
-WHERE id = %s AND status IN ('pending', 'running')
+WHERE id = %s AND status IN ('pending', 'running', 'paused')
 RETURNING status
 """
 
@@ -38,7 +40,7 @@ WHERE id = %(run)s AND status IN ('pending', 'running', 'cancelling')
 
 
 def cancel_run(run: CampaignRun) -> None:
-    """Cancel a pending run, or ask the worker of a running one to stop.
+    """Cancel a run that has not begun, or have one that has stopped, also while it is paused.
 
     Asking again does nothing. Raises Conflict for a run that has ended.
     """
@@ -52,7 +54,7 @@ def cancel_run(run: CampaignRun) -> None:
 
 
 def begin_cancelling(run_key: int) -> str | None:
-    """Return the new status, or None if the run was neither pending nor running."""
+    """Return the new status, or None if the run is being cancelled already, or has ended."""
     with connection.cursor() as cursor:
         cursor.execute(CANCEL, [run_key])
         row = cursor.fetchone()
@@ -68,7 +70,9 @@ def check_cancelling(run: CampaignRun) -> None:
     if status is None:
         raise Conflict("The run has been deleted meanwhile.")
     if status[0] != CampaignRun.Status.CANCELLING:
-        raise Conflict(f"The run is {status[0]}; only pending and running ones can be cancelled.")
+        raise Conflict(
+            f"The run is {status[0]}; only pending, running and paused ones can be cancelled."
+        )
 
 
 def end_run(run_key: int) -> None:

@@ -31,7 +31,7 @@ def delete_campaign(campaign: Campaign, *, force: bool = False) -> None:
     for run_key in stop_runs(campaign, force=force):
         end_run(run_key)
     runs = CampaignRun.objects.of(campaign.tenant_id).filter(campaign_id=campaign.pk)
-    for run in runs.only("run_number").order_by("pk"):
+    for run in runs.only("run_number", "reopened").order_by("pk"):
         delete_run(run)
     with transaction.atomic():
         stored = lock(campaign)
@@ -71,9 +71,9 @@ def delete_run(run: CampaignRun) -> None:
 
 
 def drop_results(run: CampaignRun) -> None:
-    """Drop the table of the run's results. Raises Conflict when others keep holding it."""
+    """Drop what holds the run's results. Raises Conflict when others keep holding it."""
     end = time.monotonic() + PATIENCE
-    while not dropped(run.pk):
+    while not dropped(run.pk, run.reopened):
         if time.monotonic() >= end:
             raise Conflict(
                 f"The results of run {run.run_number} ({run.public_id}) are in use;"
@@ -82,12 +82,16 @@ def drop_results(run: CampaignRun) -> None:
         time.sleep(PAUSE)
 
 
-def dropped(run_key: int) -> bool:
-    """Drop the table in a transaction of its own; False if a lock on it could not be had."""
+def dropped(run_key: int, reopened: int) -> bool:
+    """Drop the run's table, and the one beside it of a run that was opened again and cut short.
+
+    In a transaction of its own; False if a lock could not be had.
+    """
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-            results.drop_table(connection.connection, run_key)
+            for number in {0, reopened}:
+                results.drop_table(connection.connection, run_key, number)
     except (pg.LockNotAvailable, pg.DeadlockDetected):
         return False
     return True
