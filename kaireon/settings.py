@@ -214,6 +214,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ContactPolicyScopeEnum": "campaigns.models.policy.ContactPolicy.Scope",
         "ContactPolicyTypeEnum": "campaigns.models.policy.ContactPolicy.RuleType",
+        "DeadLetterActionEnum": ["retry", "purge"],
         "EntityTypeEnum": "campaigns.models.schema.Schema.EntityType",
         "QualificationRuleScopeEnum": "campaigns.models.rule.QualificationRule.Scope",
         "QualificationRuleTypeEnum": "campaigns.models.rule.QualificationRule.RuleType",

@@ -38,7 +38,15 @@ def build(table: str = "ds_everything") -> Everything:
         scheduled_for=run.created_at,
         outcome="run",
     )
+    letter = models.DeadLetter.unscoped.create(
+        tenant=world.tenant,
+        run=failed_run(world),
+        topic="campaign_runs",
+        attempts=1,
+        error="internal error",
+    )
     rows = {
+        "admin": [letter.public_id],
         "campaign-runs": [run.public_id],
         "files": [run.files.get().public_id],
         "runs": [world.campaign.public_id],
@@ -52,6 +60,13 @@ def build(table: str = "ds_everything") -> Everything:
         **people(world.tenant),
     }
     return Everything(world, rows)
+
+
+def failed_run(world: World) -> models.CampaignRun:
+    run = world.run()
+    run.status, run.error = "failed", "internal error"
+    run.save()
+    return run
 
 
 def catalog(world: World) -> dict[str, list[str]]:

@@ -315,7 +315,7 @@ def test_retry_of_a_paused_campaign_is_409(client: APIClient, campaign: Campaign
     assert CampaignRun.unscoped.count() == 1
 
 
-@pytest.mark.parametrize("action", ["cancel", "retry"])
+@pytest.mark.parametrize("action", ["cancel", "pause", "resume", "retry"])
 def test_actions_take_no_fields_and_need_an_editor(
     client: APIClient, campaign: Campaign, action: str
 ) -> None:
@@ -324,6 +324,65 @@ def test_actions_take_no_fields_and_need_an_editor(
     assert faults(client.post(url, {"why": "x"}, format="json")) == ["why"]
     assert api_client(campaign.tenant, "viewer").post(url).status_code == 403
     assert CampaignRun.unscoped.get().status == "pending"
+
+
+def test_pause_and_resume(client: APIClient, campaign: Campaign) -> None:
+    run = factories.RunFactory(campaign=campaign)
+    for _ in range(2):
+        found = client.post(f"{URL}/{run.public_id}/pause")
+        assert found.status_code == 200
+        assert found.json()["status"] == "paused"
+        assert found.json()["waitsFor"] == "somebody to resume it"
+        assert found.json()["pausing"] is False
+    found = client.post(f"{URL}/{run.public_id}/resume")
+    assert (found.status_code, found.json()["status"]) == (200, "pending")
+    assert [event["kind"] for event in found.json()["events"]] == ["paused", "resumed"]
+
+
+@pytest.mark.parametrize("status", ["cancelling", "failed", "cancelled"])
+def test_pause_and_resume_of_what_does_not_go_on_are_409(
+    client: APIClient, campaign: Campaign, status: str
+) -> None:
+    run = factories.RunFactory(campaign=campaign, status=status, error="x")
+    for action in ("pause", "resume"):
+        response = client.post(f"{URL}/{run.public_id}/{action}")
+        assert response.status_code == 409
+        assert f"The run is {status};" in error(response)["message"]
+    assert CampaignRun.unscoped.get().status == status
+    assert not RunEvent.objects.exists()
+
+
+def test_cancel_ends_a_paused_run_that_has_not_begun(client: APIClient, campaign: Campaign) -> None:
+    run = factories.RunFactory(campaign=campaign, status="paused")
+    response = client.post(f"{URL}/{run.public_id}/cancel")
+    assert (response.status_code, response.json()["status"]) == (200, "cancelled")
+
+
+def test_retry_of_failed_chunks_opens_the_same_run_again(
+    client: APIClient, campaign: Campaign
+) -> None:
+    run = factories.RunFactory(
+        campaign=campaign,
+        status="completed_with_errors",
+        phase="done",
+        error="x",
+        completed_at=datetime(2026, 3, 22, tzinfo=UTC),
+        summary={},
+    )
+    for number, status in enumerate(("written", "dead")):
+        run.chunks.create(number=number, status=status, customers=10)
+    letter = {"tenant": run.tenant, "topic": "campaign_chunks", "chunk": 1, "error": "x"}
+    run.dead_letters.create(**letter, attempts=5)
+    assert client.get(f"{URL}/{run.public_id}").json()["deadLetters"] == 1
+    response = client.post(f"{URL}/{run.public_id}/retry")
+    assert response.status_code == 200
+    assert (response.json()["id"], response.json()["status"]) == (run.public_id, "running")
+    found = client.get(f"{URL}/{run.public_id}").json()
+    assert (found["deadLetters"], found["summary"]) == (0, {})
+    assert [*run.chunks.values_list("status", flat=True)] == ["written", "frozen"]
+    response = client.post(f"{URL}/{run.public_id}/retry")
+    assert response.status_code == 409
+    assert CampaignRun.unscoped.count() == 1
 
 
 def test_runs_cannot_be_deleted_one_by_one(campaign: Campaign) -> None:
@@ -335,7 +394,7 @@ def test_runs_cannot_be_deleted_one_by_one(campaign: Campaign) -> None:
 @pytest.mark.parametrize(
     ("method", "tail"),
     [("get", name) for name in ("", "/results", "/events", "/files", "/file")]
-    + [("post", "/cancel"), ("post", "/retry")],
+    + [("post", name) for name in ("/cancel", "/pause", "/resume", "/retry")],
 )
 def test_run_of_another_tenant_is_404(client: APIClient, method: str, tail: str) -> None:
     run = factories.RunFactory()

@@ -25,7 +25,7 @@ NEEDED_BY_METHOD = {
     "delete": "admin",
 }
 #: Resources only for administrators, whatever the method.
-OF_ADMINS = {"api-keys", "members", "users", "audit-log", "audit-logs"}
+OF_ADMINS = {"admin", "api-keys", "members", "users", "audit-log", "audit-logs"}
 #: Resources that only administrators write.
 WRITTEN_BY_ADMINS = {"contact-policies"}
 #: Other operations that need something else than their method says.

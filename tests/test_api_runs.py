@@ -134,11 +134,18 @@ def test_run_of_the_history(client: APIClient, campaign: Campaign, finished: Cam
         "segmentId": None,
         "phase": "done",
         "waitsFor": None,
+        "pausing": False,
         "error": None,
         "scheduledFor": None,
         "startedAt": "2026-03-22T09:00:00.000Z",
         "completedAt": "2026-03-22T09:00:04.000Z",
-        "progress": {"percent": 100.0, "customersPerSecond": 2.5, "etaSeconds": 0.0},
+        "progress": {
+            "percent": 100.0,
+            "customersDone": 0,
+            "audienceCount": 10,
+            "customersPerSecond": 2.5,
+            "etaSeconds": 0.0,
+        },
     }
 
 

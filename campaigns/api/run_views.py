@@ -1,4 +1,4 @@
-"""The endpoints of runs: looked at, cancelled, retried, and their files."""
+"""The endpoints of runs: looked at, paused, resumed, cancelled, retried, and their files."""
 
 from functools import partial
 from typing import Any
@@ -30,7 +30,8 @@ from campaigns.api.viewsets import TenantViewSet, find_row, read_body
 from campaigns.models import Campaign, CampaignRun, RunEvent, RunFile
 from campaigns.services.cancellation import cancel_run
 from campaigns.services.files import content_type, open_file
-from campaigns.services.runs import retry_run
+from campaigns.services.pausing import pause_run, resume_run
+from campaigns.services.retrying import retry
 from kaireon import ids
 
 
@@ -63,18 +64,39 @@ class CampaignRunViewSet(TenantViewSet):
 
     @extend_schema(request=None, responses={200: RunDetail})
     def cancel(self, request: Request, id: str) -> Response:
-        """End a pending run; have a running one stopped by its worker."""
+        """End a run that has not begun; have one that has stopped by its worker."""
         run = self.get_object()
         read_body(StrictSerializer, request)
         cancel_run(run)
         return Response(present_run(self.tenant, self.get_object()))
 
-    @extend_schema(request=None, responses={201: Triggered})
-    def retry(self, request: Request, id: str) -> Response:
-        """Ask for a new run in place of a failed or cancelled one."""
+    @extend_schema(request=None, responses={200: RunDetail})
+    def pause(self, request: Request, id: str) -> Response:
+        """Have a pending or running run wait until it is resumed: chunks in work are ended."""
         run = self.get_object()
         read_body(StrictSerializer, request)
-        return Response(Triggered(retry_run(run)).data, status=201)
+        pause_run(run)
+        return Response(present_run(self.tenant, self.get_object()))
+
+    @extend_schema(request=None, responses={200: RunDetail})
+    def resume(self, request: Request, id: str) -> Response:
+        """Have a paused run go on where it was."""
+        run = self.get_object()
+        read_body(StrictSerializer, request)
+        resume_run(run)
+        return Response(present_run(self.tenant, self.get_object()))
+
+    @extend_schema(request=None, responses={200: Triggered, 201: Triggered})
+    def retry(self, request: Request, id: str) -> Response:
+        """Have the chunks done again that a run gave up, or a new run for one that failed.
+
+        200 with the same run, which keeps all it has delivered and adds to it, where it ended with
+        errors; 201 with the new run where it failed or was cancelled.
+        """
+        run = self.get_object()
+        read_body(StrictSerializer, request)
+        found = retry(run)
+        return Response(Triggered(found).data, status=200 if found == run else 201)
 
 
 class RunEventViewSet(TenantViewSet):

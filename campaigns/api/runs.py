@@ -21,6 +21,7 @@ from campaigns.api.summaries import (
 )
 from campaigns.models import Campaign, CampaignRun, Flow, RunEvent, RunFile, Segment
 from campaigns.services.progress import measure_progress
+from campaigns.services.waiting import is_pausing, waits_for, with_waits
 from kaireon import ids
 from kaireon.access.models import Tenant
 
@@ -75,6 +76,10 @@ class File(CamelModelSerializer[RunFile]):
 
 class ProgressOfRun(StrictSerializer):
     percent = serializers.FloatField(min_value=0, max_value=100)
+    customersDone = serializers.IntegerField(min_value=0, help_text="Of the present phase.")
+    audienceCount = serializers.IntegerField(
+        min_value=0, allow_null=True, help_text="Null until the customers are frozen."
+    )
     customersPerSecond = serializers.FloatField(allow_null=True)
     etaSeconds = serializers.FloatField(allow_null=True)
 
@@ -83,10 +88,11 @@ class ProgressOfRun(StrictSerializer):
 class RunSerializer(Triggered):
     """One run: how far it is, what it came to, and its files."""
 
-    # Needs `names` in the context, and prefetched files.
+    # Needs `names` in the context, and the rows of `readable_runs`.
     decisionFlowId = fields.PublicId(Flow, source="flow", allow_null=True, help_text=OWN)
     segmentId = fields.PublicId(Segment, source="segment", allow_null=True, help_text=OWN)
-    waitsFor = fields.TextOrNull(source="waits_for", allow_null=True)
+    waitsFor = serializers.SerializerMethodField()
+    pausing = serializers.SerializerMethodField()
     error = fields.TextOrNull(allow_null=True)
     progress = serializers.SerializerMethodField()
     summary = serializers.SerializerMethodField()
@@ -99,6 +105,7 @@ class RunSerializer(Triggered):
             "segmentId",
             "phase",
             "waitsFor",
+            "pausing",
             "error",
             "scheduled_for",
             "started_at",
@@ -108,11 +115,25 @@ class RunSerializer(Triggered):
             "files",
         ]
 
+    @extend_schema_field(
+        {"type": ["string", "null"], "description": "What the run waits for, in words."}
+    )
+    def get_waitsFor(self, run: CampaignRun) -> str | None:
+        return waits_for(run) or None
+
+    @extend_schema_field(
+        {"type": "boolean", "description": "It is paused, and a worker still ends what it does."}
+    )
+    def get_pausing(self, run: CampaignRun) -> bool:
+        return is_pausing(run)
+
     @extend_schema_field(ProgressOfRun)
     def get_progress(self, run: CampaignRun) -> dict[str, float | None]:
         progress = measure_progress(run, timezone.now())
         return {
             "percent": progress.percent,
+            "customersDone": run.customers_done,
+            "audienceCount": run.audience_count,
             "customersPerSecond": progress.customers_per_second,
             "etaSeconds": progress.eta_seconds,
         }
@@ -138,15 +159,18 @@ class Event(CamelModelSerializer[RunEvent]):
 class RunDetail(RunSerializer):
     """One run with its latest events, oldest first."""
 
+    deadLetters = serializers.IntegerField(
+        min_value=0, help_text="How much of it was given up, and is to be retried or purged."
+    )
     events = Event(many=True)
 
     class Meta(RunSerializer.Meta):
-        fields = [*RunSerializer.Meta.fields, "events"]
+        fields = [*RunSerializer.Meta.fields, "deadLetters", "events"]
 
 
 def readable_runs(tenant: Tenant) -> QuerySet[CampaignRun]:
-    """Runs of the tenant with their files, without their bulky insides."""
-    runs: QuerySet[CampaignRun] = CampaignRun.objects.of(tenant)
+    """Runs of the tenant with their files and what they wait for, without their bulky insides."""
+    runs: QuerySet[CampaignRun] = with_waits(CampaignRun.objects.of(tenant))
     return runs.defer("spec", "traceback", "allocation_report").prefetch_related("files")
 
 
@@ -161,4 +185,5 @@ def present_run(tenant: Tenant, run: CampaignRun) -> dict[str, Any]:
     """Show one run with its latest events, oldest first."""
     (data,) = present_runs(tenant, [run])
     latest = RunEvent.objects.filter(run=run).order_by("-id")[:SHOWN_EVENTS]
-    return {**data, "events": Event(list(latest)[::-1], many=True).data}
+    events = Event(list(latest)[::-1], many=True).data
+    return {**data, "deadLetters": run.dead_letters.count(), "events": events}

@@ -163,6 +163,7 @@ REQUESTS: Mapping[str, Mapping[str, Any]] = {
     "decision-flows/validate": {"draftConfig": FLOW, "segmentId": "seg_Uk1pLm4z"},
     "decision-flows/publish": {"id": "df_Uk1pLm4z", "notes": "Cards first"},
     "decision-flows/rollback": {"id": "df_Uk1pLm4z", "version": 1, "notes": "Loans are back"},
+    "admin/dlq": {"action": "retry", "eventIds": ["dlq_Uk1pLm4z"]},
     "api-keys": {
         "name": "Reporting",
         "role": "viewer",

@@ -9,6 +9,7 @@ from campaigns.api import (
     audit,
     catalog,
     channels,
+    dead_letters,
     documentation,
     flows,
     interactions,
@@ -48,6 +49,8 @@ history = views.HistoryViewSet.as_view({"get": "list", "post": "trigger"})
 execute_inline = views.CampaignViewSet.as_view({"post": "execute_inline"})
 preview_schedule = schedules.ScheduleViewSet.as_view({"post": "preview"})
 cancel = run_views.CampaignRunViewSet.as_view({"post": "cancel"})
+pause = run_views.CampaignRunViewSet.as_view({"post": "pause"})
+resume = run_views.CampaignRunViewSet.as_view({"post": "resume"})
 retry = run_views.CampaignRunViewSet.as_view({"post": "retry"})
 results_of_run = results.ResultsViewSet.as_view(READ_LIST)
 files_of_run = run_views.RunFileViewSet.as_view(READ_LIST)
@@ -78,6 +81,8 @@ urlpatterns = [
     path("runs/<str:id>/ticks", schedules.TickViewSet.as_view(READ_LIST)),
     *resource("campaign-runs", run_views.CampaignRunViewSet, READ_LIST),
     path("campaign-runs/<str:id>/cancel", cancel),
+    path("campaign-runs/<str:id>/pause", pause),
+    path("campaign-runs/<str:id>/resume", resume),
     path("campaign-runs/<str:id>/retry", retry),
     path("campaign-runs/<str:id>/results", results_of_run, name="run-results"),
     path("campaign-runs/<str:id>/events", run_views.RunEventViewSet.as_view(READ_LIST)),
@@ -102,6 +107,7 @@ urlpatterns = [
     *resource("api-keys", api_keys.ApiKeyViewSet, {**LIST, "delete": "revoke"}, api_key_detail),
     *resource("members", members.MemberViewSet, LIST, CHANGE),
     *resource("users", members.MemberViewSet, LIST, CHANGE),
+    path("admin/dlq", dead_letters.DeadLetterViewSet.as_view({"get": "list", "post": "act"})),
     path("audit-log", audit.AuditViewSet.as_view(READ_LIST)),
     path("audit-logs", audit.AuditViewSet.as_view(READ_LIST)),
     *resource("categories", catalog.CategoryViewSet, LIST, CHANGE),
