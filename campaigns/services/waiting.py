@@ -54,7 +54,7 @@ def waits_for(run: Any) -> str:
     if run.earlier_run is not None:
         return f"run {run.earlier_run} of the campaign to end"
     if run.later_chunk is not None:
-        return f"another attempt at chunk {run.later_chunk}"
+        return str(run.waits_for) or f"another attempt at chunk {run.later_chunk}"
     if not run.is_held and not run.is_manned:
         return "worker"
     return "" if run.status == Status.PENDING else str(run.waits_for)
