@@ -1,5 +1,7 @@
 """Dockerfile and compose.yaml against the commands, settings and routes that exist.
 
+tests/test_kubernetes.py does the same for the manifests.
+
 Images cannot be built everywhere, so this is what keeps the two files true.
 """
 
@@ -9,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -16,15 +19,16 @@ import pytest
 import yaml
 from celery import Celery
 from celery.exceptions import QueueNotFound
-from django.core.management import get_commands
+from django.core.management import get_commands, load_command_class
 from django.urls import resolve
 
+from executor import bucket
 from tests.sources import ROOT, environment_names
 
 SECRET = re.compile("SECRET|PASSWORD|PEPPER|TOKEN")
-OUR_SERVICES = ("web", "worker", "beat", "migrate")
-# Read by Python, pip and the shell, not by us.
-FOREIGN_VARIABLES = re.compile("^(PATH|PYTHON[A-Z]+|PIP_[A-Z_]+)$")
+OUR_SERVICES = ("web", "worker", "control", "beat", "migrate")
+# Read by Python, pip, the shell and libraries, not by us.
+FOREIGN_VARIABLES = re.compile("^(PATH|PYTHON[A-Z]+|PIP_[A-Z_]+|AWS_[A-Z_]+|POLARS_MAX_THREADS)$")
 
 
 @cache
@@ -78,7 +82,7 @@ def celery_app() -> Celery:
 
 def test_every_manage_command_exists() -> None:
     named = {after("manage.py", line) for line in commands() if "manage.py" in line}
-    assert named == {"collectstatic", "migrate"}
+    assert named == {"collectstatic", "migrate", "alive"}
     assert named <= set(get_commands())
 
 
@@ -90,28 +94,74 @@ def test_gunicorn_serves_an_application_that_exists() -> None:
 
 def test_every_celery_command_names_our_app() -> None:
     lines = [line for line in commands() if line[0] == "celery"]
-    assert {line[3] for line in lines} == {"worker", "beat", "inspect"}
+    assert {line[3] for line in lines} == {"worker", "beat"}
     for line in lines:
         assert isinstance(importlib.import_module(f"{after('-A', line)}.celery").app, Celery)
 
 
-def queues_of_our_tasks() -> set[str]:
-    app = celery_app()
+def used_queues() -> set[str]:
+    """The queues that messages of ours are sent to."""
     importlib.import_module("campaigns.tasks")
-    ours = [name for name in app.tasks if name.startswith(("executor.", "campaigns."))]
-    assert {*ours} == {*app.conf.task_routes}, "kaireon/celery.py: task_routes names every task"
-    return {app.amqp.router.route({}, name)["queue"].name for name in ours}
+    ours = [name for name in celery_app().tasks if name.startswith(("executor.", "campaigns."))]
+    assert {*ours} == {*celery_app().conf.task_routes}, "kaireon/celery.py: routes name every task"
+    return {queue_of(name) for name in ours}
+
+
+def queue_of(task: str) -> str:
+    return str(celery_app().amqp.router.route({}, task)["queue"].name)
+
+
+def queues_of(command: str | list[str]) -> set[str]:
+    return set(after("-Q", words(command)).split(","))
 
 
 def test_worker_takes_exactly_the_queues_that_tasks_use() -> None:
-    taken = set(after("-Q", words(service("worker")["command"])).split(","))
-    assert taken == queues_of_our_tasks(), "compose.yaml, worker: -Q must list the tasks' queues"
+    taken = queues_of(service("worker")["command"])
+    assert taken == used_queues(), "compose.yaml, worker: -Q must list the queues of the tasks"
+
+
+def test_the_pulse_has_a_worker_of_its_own() -> None:
+    pulse = queue_of("campaigns.tasks.pulse")
+    assert queues_of(service("control")["command"]) == {pulse}
+
+
+def test_workers_have_threads() -> None:
+    for name in ("worker", "control"):
+        line = words(service(name)["command"])
+        assert after("--pool", line) == "threads"
+        assert service(name)["environment"]["POLARS_MAX_THREADS"] == "${POLARS_MAX_THREADS:-1}"
+
+
+def test_services_can_be_scaled() -> None:
+    for name in ("worker", "control", "beat"):
+        assert not {"container_name", "hostname", "ports"} & set(service(name))
+        command = words(service(name)["command"])
+        assert "--hostname" not in command or after("--hostname", command).endswith("@%h")
+
+
+def test_health_checks_ask_for_the_process_they_belong_to() -> None:
+    for name, kind in (("worker", "worker"), ("control", "worker"), ("beat", "beat")):
+        assert service(name)["healthcheck"]["test"] == ["CMD", "python", "manage.py", "alive", kind]
+        load_command_class("campaigns", "alive").create_parser("manage.py", "alive").parse_args(
+            [kind]
+        )
+
+
+def test_work_is_the_workers() -> None:
+    """Processes may end it in peace, and web servers do not begin it."""
+    for name in OUR_SERVICES:
+        assert service(name)["environment"]["INLINE_FALLBACK"] == "0"
+        assert seconds(service(name)["stop_grace_period"]) > bucket.RETRIES["retry_timeout"]
+
+
+def seconds(text: str) -> timedelta:
+    return timedelta(seconds=int(text.removesuffix("s")))
 
 
 def test_a_worker_without_queues_named_takes_them_all() -> None:
     """P20: and none is made up by the way, where nobody would look."""
     queues = celery_app().amqp.queues
-    assert set(queues.consume_from) == queues_of_our_tasks()
+    assert set(queues.consume_from) == used_queues()
     with pytest.raises(QueueNotFound):
         celery_app().amqp.router.route({"queue": "chunk"}, "executor.tasks.work_chunk")
     # Each is bound to an exchange of its own name: none gets what is meant for another.
@@ -188,7 +238,7 @@ def test_secrets_come_from_outside() -> None:
     assert not baked, f"Dockerfile: these would stay in the image: {baked}"
     for name, content in compose()["services"].items():
         for variable, value in content.get("environment", {}).items():
-            if SECRET.search(variable):
+            if SECRET.search(variable) and value is not None:  # null: only what is set outside
                 assert value.startswith("${" + variable + ":?"), f"{name}: {variable}"
 
 
@@ -258,11 +308,11 @@ def test_web_health_check_asks_a_route_that_exists() -> None:
 
 def test_every_lasting_service_has_a_health_check() -> None:
     lasting = {name for name in compose()["services"] if name != "migrate"}
-    assert lasting == {"web", "worker", "beat", "postgres", "redis"}
+    assert lasting == {"web", "worker", "control", "beat", "postgres", "redis"}
     assert {name for name in lasting if "healthcheck" in service(name)} == lasting
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "beat"])
+@pytest.mark.parametrize("name", ["web", "worker", "control", "beat"])
 def test_services_wait_for_a_migrated_database(name: str) -> None:
     assert service(name)["depends_on"] == {
         "migrate": {"condition": "service_completed_successfully"},
@@ -278,9 +328,10 @@ def test_addresses_name_services() -> None:
     assert set(hosts) <= set(compose()["services"])
 
 
-@pytest.mark.parametrize("name", ["web", "worker"])
+@pytest.mark.parametrize("name", ["web", "worker", "control"])
 def test_web_and_worker_share_the_storage(name: str) -> None:
-    folder = service(name)["environment"]["STORAGE_URL"].removeprefix("file://")
+    url = service(name)["environment"]["STORAGE_URL"]
+    folder = url.removeprefix("${STORAGE_URL:-file://").removesuffix("}")
     assert f"storage:{folder}" in service(name)["volumes"]
     assert f"install -d -o kaireon {folder} " in " ".join(instructions("RUN"))
 
