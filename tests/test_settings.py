@@ -104,6 +104,16 @@ def test_some_requests_are_allowed() -> None:
     )
 
 
+def test_some_time_is_allowed_for_statements() -> None:
+    assert refusal(KAIREON_STATEMENT_SECONDS="0") == (
+        "KAIREON_STATEMENT_SECONDS must be 1 or more, such as 60."
+    )
+
+
+def test_log_format_is_one_of_two() -> None:
+    assert refusal(LOG_FORMAT="xml") == "LOG_FORMAT is 'xml'; set it to 'console' or 'json'."
+
+
 def test_a_set_database_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
     url = "postgresql://kaireon@127.0.0.1:1/kaireon"
     data = tmp_path / "pg"
