@@ -95,8 +95,7 @@ def test_a_broker_that_loses_everything_costs_only_time(
 ) -> None:
     calm, run = calm_run(worlds.build(CUSTOMERS), max_per_offer=3000)
     with (
-        celery("worker", log=tmp_path / "a.log", env=env),
-        celery("worker", log=tmp_path / "b.log", env=env),
+        celery("worker", log=tmp_path / "worker.log", env=env),
         redis.Redis.from_url(broker.url) as client,
     ):
         speak_of(run, broker)
