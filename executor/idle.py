@@ -72,7 +72,7 @@ def repeat(step: Callable[[], None]) -> None:
             step()
         except runner.CONNECTION_LOST as error:
             logger.warning("the database is away: %s", error)
-            connection.close()
+            connection.close()  # the next look makes a new one
         except Exception:
             logger.exception("looking for work failed")
     connection.close()

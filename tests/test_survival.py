@@ -11,8 +11,10 @@ import pytest
 from django.db import connection
 from django.db.models import Sum
 
-from campaigns.models import CampaignRun, Contact, Recommendation, RunChunk, RunFile
-from executor import runner
+from campaigns.models import CampaignRun, Contact, Recommendation, RunChunk, RunFile, Worker
+from campaigns.services.schedules import database_now
+from executor import idle, runner
+from executor.heartbeat import stopping
 from tests import world as worlds
 from tests.processes import manage, wait_until
 
@@ -49,6 +51,16 @@ def customers_changing(dsn: str, table: str) -> Iterator[None]:
         thread.join()
 
 
+def drop_connections(dsn: str) -> None:
+    """End all sessions of the database but the test's own."""
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ="
+            " current_database() AND pid NOT IN (pg_backend_pid(), %s)",
+            [connection.connection.info.backend_pid],
+        )
+
+
 def progress(run: CampaignRun) -> int:
     """Steps the run's chunks have taken so far."""
     chunks = RunChunk.objects.filter(run=run)
@@ -81,16 +93,27 @@ def test_a_lost_database_connection_is_retried(settings, tmp_path: Path, pg_dsn:
     assert runner.execute(calm.pk)
     with manage("drain", "--run", str(cut.pk), log=tmp_path / "log") as child:
         wait_until(lambda: progress(cut) >= 2)
-        with psycopg.connect(pg_dsn, autocommit=True) as other:
-            other.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ="
-                " current_database() AND pid NOT IN (pg_backend_pid(), %s)",
-                [connection.connection.info.backend_pid],
-            )
+        drop_connections(pg_dsn)
         assert child.wait(timeout=120) == 0, (tmp_path / "log").read_text()
     files = RunFile.objects.of(world.tenant)
     assert files.get(run=cut).sha256 == files.get(run=calm).sha256
     assert RunChunk.objects.filter(run=cut, fencing_token__gt=1).exists()
+
+
+def test_an_idle_worker_goes_on_looking_after_its_connection_was_lost(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle, "PAUSE", 0.05)
+    thread = threading.Thread(target=idle.look, args=(False,))
+    thread.start()
+    try:
+        wait_until(Worker.objects.filter(kind="worker").exists)
+        drop_connections(pg_dsn)
+        wait_until(Worker.objects.filter(seen_at__gt=database_now()).exists)
+    finally:
+        stopping.set()
+        thread.join()
+        stopping.clear()
 
 
 @pytest.mark.parametrize("caps", [{}, {"max_per_offer": 3000}], ids=["uncapped", "capped"])
