@@ -11,7 +11,7 @@ MANAGE := $(BIN)/python manage.py
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 
-.PHONY: help demo test browser-test serve bench lint format shell openapi fuzz lock clean
+.PHONY: help demo test browser-test serve bench drill lint format shell openapi fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -32,6 +32,9 @@ serve: $(RUNTIME) ## Serve admin and API on BIND=127.0.0.1:8000, and run the sch
 
 bench: $(RUNTIME) ## Measure a run over a million customers against the floor
 	@$(MANAGE) bench --customers 1000000 --offers 50 --channels 3 --json
+
+drill: $(RUNTIME) ## Kill a site of its own at random while it runs campaigns (ARGS for the drill)
+	@$(MANAGE) drill $(ARGS)
 
 lint: $(DEV) ## Check style, types, migrations and production settings
 	@$(BIN)/ruff check .

@@ -117,7 +117,7 @@ SELECT customer_key FROM (
   SELECT customer_key, offer_id, channel_id, 1 AS n FROM campaigns_contact WHERE run_id = %s
   UNION ALL
   SELECT customer_key, offer_id, channel_id, -1 FROM campaigns_recommendation WHERE run_id = %s
-) AS both
+) AS each
 GROUP BY customer_key, offer_id, channel_id HAVING sum(n) <> 0 LIMIT 1
 """
 

@@ -35,6 +35,7 @@ def frozen_rows_are_whole(runs: Runs) -> Iterator[str]:
             data = storage.get(chunk.input_key)
             if hashlib.sha256(data).hexdigest() != chunk.input_sha256:
                 yield f"{name_of(run)}: the frozen chunk {chunk.number} is not what was frozen"
+                continue
             keys = read_chunk(storage, chunk.input_key, [KEY])[KEY]
             unsorted = keys.filter(keys <= keys.shift(1, fill_value=last))
             if not unsorted.is_empty():

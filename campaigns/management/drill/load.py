@@ -20,9 +20,9 @@ from campaigns.models import Campaign, CampaignRun
 from kaireon import ids
 from kaireon.database.base import dsn
 
-PAUSE, TIMEOUT = 0.2, 10.0
+PAUSE, TIMEOUT = 0.2, 30.0
 #: Within which a caller who does not give up is answered: a web server needs some time to start.
-ANSWERED_SECONDS = 180.0
+ANSWERED_SECONDS = 900.0
 #: How often a request that was answered is sent once more, as a caller may who saw no answer.
 AGAIN = 0.25
 DATA_SCHEMA = "data"

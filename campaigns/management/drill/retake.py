@@ -20,11 +20,11 @@ SETTLE = 0.1
 WORK_SECONDS, LOOK = 300.0, 0.01
 
 LEASED = """
-SELECT id, fencing_token FROM campaigns_runchunk
+SELECT id, fencing_token, status FROM campaigns_runchunk
 WHERE lease_until > now() AND status IN ('frozen', 'decided')
 """
 STATE = """
-SELECT run_id, number, fencing_token, lease_until IS NOT NULL FROM campaigns_runchunk WHERE id = %s
+SELECT run_id, number, fencing_token, status FROM campaigns_runchunk WHERE id = %s
 """
 
 
@@ -61,24 +61,22 @@ def _kill_one(supervisor: Supervisor, dice: Random) -> Iterator[Retaken]:
     _wait_for_leases(supervisor)
     with _stopped(supervisor.pids("worker")) as pids:
         time.sleep(SETTLE)
-        held = dict(patiently(partial(rows, LEASED)))
+        held = {chunk: (token, status) for chunk, token, status in patiently(partial(rows, LEASED))}
         if not held or not pids:
             return
         victim = dice.choice(pids)
         killed = time.monotonic()
         os.killpg(victim, signal.SIGKILL)
     # Of the chunks in work, the living end theirs; what is left was the victim's.
-    while held and time.monotonic() - killed < FORGOTTEN_SECONDS:
-        for chunk, token in list(held.items()):
-            ((run_key, number, now, leased),) = patiently(partial(rows, STATE, chunk))
-            if now > token:
+    while held:
+        forgotten = time.monotonic() - killed > FORGOTTEN_SECONDS
+        for chunk, (token, status) in list(held.items()):
+            ((run_key, number, now, is_status),) = patiently(partial(rows, STATE, chunk))
+            if is_status == status and (now > token or forgotten):
                 yield Retaken(run_key, number, time.monotonic() - killed)
-            if now > token or not leased:
+            if is_status != status or now > token or forgotten:
                 del held[chunk]
         time.sleep(LOOK)
-    for chunk in held:
-        ((run_key, number, *_),) = patiently(partial(rows, STATE, chunk))
-        yield Retaken(run_key, number, time.monotonic() - killed)
 
 
 def _all_live(supervisor: Supervisor) -> bool:

@@ -85,7 +85,8 @@ class Sandbox:
         """Stop the server and delete all that the sandbox was."""
         self.postgres.stop()
         place = self.postgres.place
-        for folder in (place.data, place.state, place.sockets, self.folder):
+        data = place.data.parent if place.moved else place.data
+        for folder in (data, place.state, place.sockets, self.folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 
