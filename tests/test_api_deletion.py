@@ -104,7 +104,7 @@ def test_id_of_a_run_deletes_nothing(client: APIClient, campaign: Campaign) -> N
 
 
 @pytest.mark.parametrize("query", ["", "?force=false"])
-@pytest.mark.parametrize("status", ["pending", "running", "cancelling"])
+@pytest.mark.parametrize("status", ["pending", "running", "paused", "cancelling"])
 def test_run_in_progress_is_409_and_named(
     client: APIClient, campaign: Campaign, status: str, query: str
 ) -> None:
