@@ -141,7 +141,7 @@ def test_run_of_the_history(client: APIClient, campaign: Campaign, finished: Cam
         "completedAt": "2026-03-22T09:00:04.000Z",
         "progress": {
             "percent": 100.0,
-            "customersDone": 0,
+            "customersDone": 10,
             "audienceCount": 10,
             "customersPerSecond": 2.5,
             "etaSeconds": 0.0,
