@@ -214,6 +214,26 @@ def test_messages_carry_an_id_and_nothing_depends_on_them(settings) -> None:
     assert not hasattr(settings, "CELERY_RESULT_BACKEND")
 
 
+def test_redis_decides_nothing() -> None:
+    """No locks, leaders or counters there but those of the throttle, which may be lost."""
+    users = {
+        m.file for m in modules() if any(name.split(".")[0] == "redis" for _, name in m.imports)
+    }
+    assert users == {
+        "kaireon/access/throttle.py",
+        "kaireon/broker.py",
+        "kaireon/checks.py",
+        "kaireon/health.py",
+    }
+
+
+def test_workers_and_beat_try_for_ever_to_reach_a_broker(settings) -> None:
+    assert settings.CELERY_BROKER_CONNECTION_MAX_RETRIES is None
+    assert settings.CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP
+    # What is in work goes on without the broker: its lease is in the database.
+    assert not settings.CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS
+
+
 def test_every_task_takes_a_number_or_nothing() -> None:
     for task in (tasks.advance_run, tasks.work_chunk, beaten.pulse):
         given = {name: kind for name, kind in task.run.__annotations__.items() if name != "return"}
