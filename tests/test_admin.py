@@ -69,6 +69,11 @@ def campaign_data(flow: Flow, segment: Segment, **changes: object) -> dict[str, 
         "schedule_type": "manual",
         "schedule_time": "09:00",
         "schedule_timezone": "America/New_York",
+        "weekend_days": ["0", "6"],
+        "misfire_policy": "run_once",
+        "misfire_grace_minutes": 60,
+        "overlap_policy": "skip",
+        "priority": 50,
         "allocation": "score",
         "file_columns": "customer_id, score",
         **changes,
@@ -93,6 +98,7 @@ def test_campaign_is_changed(editor: Client, flow: Flow, segment: Segment) -> No
     assert editor.post(page("campaign", "change", made.pk), data).status_code == 302
     made.refresh_from_db()
     assert (made.schedule_type, made.schedule_day_of_week, made.version) == ("weekly", 1, 2)
+    assert made.weekend_days == [0, 6]
     assert "Changed Schedule type" in text_of(editor.get(page("campaign", "history", made.pk)))
 
 
@@ -103,6 +109,12 @@ def test_campaign_is_changed(editor: Client, flow: Flow, segment: Segment) -> No
         ({"schedule_type": "monthly"}, "schedule_day_of_month", "A monthly schedule needs a day"),
         ({"schedule_time": "9"}, "schedule_time", "Must be a time of day"),
         ({"schedule_cron": "* * *"}, "schedule_cron", "Must have five fields"),
+        ({"holiday_calendar": "XX"}, "holiday_calendar", ""),
+        ({"weekend_days": list("0123456")}, "weekend_days", "Must leave at least one day"),
+        ({"misfire_grace_minutes": 10081}, "misfire_grace_minutes", "from 0 to 10080"),
+        ({"misfire_policy": "x"}, "misfire_policy", "Select a valid choice"),
+        ({"overlap_policy": "x"}, "overlap_policy", "Select a valid choice"),
+        ({"priority": 101}, "priority", "Must be an integer from 0 to 100"),
         ({"max_total_per_run": 0}, "max_total_per_run", "Must be an integer from 1"),
         ({"file_columns": "customer_id, shoe"}, "file_columns", "Is not a column"),
         ({"file_columns": " , "}, "file_columns", "cannot be blank"),

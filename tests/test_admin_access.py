@@ -7,7 +7,7 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 
-from campaigns.models import Campaign, Category, Channel, Creative, Offer
+from campaigns.models import Campaign, Category, Channel, Creative, Offer, Tick
 from kaireon.access.models import ApiKey, Membership, Tenant
 from tests import factories
 from tests.signed_in import errors, join, member, page, said, signed_in, superuser, text_of
@@ -22,11 +22,18 @@ MAKE: dict[str, Callable[..., Model]] = {
     "creative": factories.CreativeFactory,
     "qualificationrule": factories.RuleFactory,
     "campaign": factories.CampaignFactory,
+    "tick": lambda tenant: Tick.unscoped.create(
+        tenant=tenant,
+        campaign=factories.CampaignFactory(tenant=tenant),
+        scheduled_for="2026-03-22T09:00:00Z",
+        outcome="missed",
+        reason="3 h late",
+    ),
     "campaignrun": lambda tenant: factories.RunFactory(
         campaign=factories.CampaignFactory(tenant=tenant), tenant=tenant
     ),
 }
-READ_ONLY = ("schema", "campaignrun")
+READ_ONLY = ("schema", "campaignrun", "tick")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from campaigns.admin.campaign_schedule import describe_schedule
 from campaigns.admin.configuration import ConfigurationAdmin
 from campaigns.admin.run_list import RUN_COLUMNS, describe_runs, last_run
 from campaigns.admin.tables import NONE, moment, number
@@ -36,6 +37,16 @@ PLACES = {
     "volumeConstraints.maxPerOffer": "max_per_offer",
     "volumeConstraints.maxPerChannel": "max_per_channel",
     "fileConfig.columns": "file_columns",
+}
+
+
+HELP = {
+    "holiday_calendar": 'A country such as "IT" or "US-NY", or a market such as "XECB", whose'
+    " holidays are no working days.",
+    "misfire_policy": "What becomes of an instant that the scheduler comes to late.",
+    "misfire_grace_minutes": 'How late "run once" still runs, in minutes.',
+    "overlap_policy": "What becomes of an instant at which a run of the campaign is unfinished.",
+    "priority": "Runs of a higher priority are worked on first, 0 to 100.",
 }
 
 
@@ -68,6 +79,13 @@ class CampaignForm(ScopedForm):
         initial="UTC",
         widget=UnfoldAdminSelectWidget,
     )
+    weekend_days = forms.TypedMultipleChoiceField(
+        choices=[(str(n), day) for n, day in enumerate(DAYS)],
+        coerce=int,
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="Days that are no working days.",
+    )
     file_columns = forms.CharField(
         widget=UnfoldAdminTextInputWidget,
         help_text=f"In order, separated by commas, out of: {', '.join(FILE_COLUMNS)}.",
@@ -77,6 +95,9 @@ class CampaignForm(ScopedForm):
         super().__init__(*args, **kwargs)
         if "file_columns" in self.fields:
             self.initial["file_columns"] = ", ".join(self.instance.file_columns)
+        for name, text in HELP.items():
+            if name in self.fields:
+                self.fields[name].help_text = text
         if "name" in self.fields and self.instance._state.adding:
             self.fields["name"].required = False
             self.fields["name"].help_text = 'Left empty, it becomes "flow · segment".'
@@ -110,6 +131,9 @@ class CampaignAdmin(ConfigurationAdmin):
                     ("schedule_type", "schedule_cron"),
                     ("schedule_day_of_week", "schedule_day_of_month"),
                     ("schedule_time", "schedule_timezone"),
+                    ("holiday_calendar", "weekend_days"),
+                    ("misfire_policy", "misfire_grace_minutes"),
+                    ("overlap_policy", "priority"),
                 )
             },
         ),
@@ -170,7 +194,9 @@ class CampaignAdmin(ConfigurationAdmin):
 
     def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
         if obj is not None:
-            context.update(recent_runs(obj))
+            # A form that was refused has left its values on the row.
+            stored = Campaign.objects.of(obj.tenant_id).get(pk=obj.pk)
+            context.update(describe_schedule(stored), **recent_runs(stored))
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     @action(description="Run now", icon="play_arrow", permissions=["change"])

@@ -1,4 +1,9 @@
-"""Runs: looked at, never edited. The page has the summary, the files and the recommendations."""
+"""Runs: looked at and controlled, never edited.
+
+The page has the summary, the files and the recommendations.
+"""
+
+from functools import partial
 
 from django.contrib import admin, messages
 from django.db.models import F
@@ -11,11 +16,13 @@ from unfold.decorators import display
 
 from campaigns.admin.configuration import ConfigurationAdmin
 from campaigns.admin.recommendations import read_page
+from campaigns.admin.run_control import CONTROLS, Control, controls_of
 from campaigns.admin.run_list import STATUS_LABELS, took
 from campaigns.admin.run_page import describe
 from campaigns.admin.tables import link, number, size
 from campaigns.models import CampaignRun, RunFile
 from campaigns.services.files import content_type, open_file
+from campaigns.services.waiting import with_waits
 from executor.errors import Unavailable
 from kaireon.access.admin.scoped import ReadOnly
 
@@ -46,11 +53,19 @@ class RunAdmin(ReadOnly, ConfigurationAdmin):
         name = self.url_name("file").partition(":")[2]
         return [
             path("<path:object_id>/files/<int:file_key>/", download, name=name),
+            *(
+                path(
+                    f"<path:object_id>/{control.name}/",
+                    self.admin_site.admin_view(partial(self.control, control=control)),
+                    name=self.url_name(control.name).partition(":")[2],
+                )
+                for control in CONTROLS
+            ),
             *super().get_urls(),
         ]
 
     def get_queryset(self, request):
-        return super().get_queryset(request).defer(*BULKY)
+        return with_waits(super().get_queryset(request).defer(*BULKY))
 
     def get_changelist_instance(self, request):
         changelist = super().get_changelist_instance(request)
@@ -96,9 +111,34 @@ class RunAdmin(ReadOnly, ConfigurationAdmin):
                 "files": {"headers": ["File", "Rows", "Size", "SHA-256"], "rows": self.files(run)},
                 "page": read_page(run, request.GET),
                 "may_run": self.may(request, "change", run),
+                "controls": [
+                    (reverse(self.url_name(control.name), args=[run.pk]), control.button)
+                    for control in controls_of(run)
+                    if self.may(request, "change", run)
+                ],
                 **describe(run),
             },
         )
+
+    def control(self, request, object_id, control: Control):
+        """Ask, and when it is posted do it."""
+        run = self.find(request, object_id, "change")
+        if request.method != "POST":
+            return self.confirm(
+                request,
+                run,
+                title=control.button,
+                question=control.question,
+                lines=[("Run", run), ("Status", run.get_status_display())],
+                button=control.button,
+            )
+        try:
+            control.act(run)
+        except self.refusals as error:
+            return self.refuse(request, error, self.page_of(run.pk))
+        self.log_change(request, run, f"{control.button}.")
+        messages.success(request, f"Run {run.run_number} {control.done}.")
+        return HttpResponseRedirect(self.page_of(run.pk))
 
     def files(self, run: CampaignRun) -> list[list[str]]:
         return [

@@ -18,6 +18,7 @@ STATUS_LABELS = {
     "completed": "success",
     "completed_with_errors": "warning",
     "failed": "danger",
+    "paused": "warning",
     "cancelling": "warning",
     "cancelled": "default",
 }
@@ -59,7 +60,7 @@ def describe_runs(runs: Iterable[CampaignRun]) -> list[list[Any]]:
 
 def took(run: CampaignRun) -> str:
     """How long the run has worked, or how far it is."""
-    if run.status == CampaignRun.Status.RUNNING:
+    if run.status in (CampaignRun.Status.RUNNING, CampaignRun.Status.PAUSED):
         return f"{measure_progress(run, timezone.now()).percent:.0f} %"
     if run.started_at is None or run.completed_at is None:
         return NONE

@@ -10,6 +10,7 @@ from campaigns.admin.run_list import took
 from campaigns.admin.tables import NONE, duration, label, moment, number, percent
 from campaigns.models import CampaignRun, Channel, Offer
 from campaigns.services.progress import Progress, measure_progress
+from campaigns.services.waiting import is_pausing, waits_for
 from kaireon import ids
 
 SHOWN_EVENTS = 100
@@ -64,9 +65,14 @@ def describe_progress(run: CampaignRun) -> dict[str, Any] | None:
 
 
 def progress_text(run: CampaignRun, progress: Progress) -> str:
+    waiting = waits_for(run)
     if run.status == CampaignRun.Status.PENDING:
-        return f"waits for {run.waits_for}" if run.waits_for else "waits for a worker"
+        return f"waits for {waiting}" if waiting else "waits to be taken up"
     parts = [f"{progress.percent:.0f} %", f"{run.phase}"]
+    if is_pausing(run):
+        parts.append("its workers end what they have begun")
+    if waiting:
+        parts.append(f"waits for {waiting}")
     if progress.customers_per_second is not None:
         parts.append(f"{progress.customers_per_second:,.0f} customers/s")
     if progress.eta_seconds is not None:

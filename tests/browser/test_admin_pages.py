@@ -22,9 +22,9 @@ ARGS = (
 PASSWORD = "correct horse"
 MODELS = (
     "campaign campaignrun category channel contactpolicy creative flow offer placement"
-    " qualificationrule schema segment subcategory tenant membership apikey"
+    " qualificationrule schema segment subcategory tenant membership apikey tick deadletter"
 )
-READ_ONLY = ("campaignrun", "schema", "tenant", "membership")
+READ_ONLY = ("campaignrun", "schema", "tenant", "membership", "tick", "deadletter")
 
 pytestmark = [
     pytest.mark.browser,
