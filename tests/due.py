@@ -6,6 +6,7 @@ from django.db import connection
 
 from campaigns.models import Campaign, CampaignRun, Tick
 from campaigns.services.pulse import fire_due
+from campaigns.services.schedules import database_now
 from kaireon.access.models import Tenant
 from tests import factories
 
@@ -18,6 +19,14 @@ def due_campaign(tenant: Tenant, since: str, **fields: object) -> Campaign:
     """An active campaign that can be run, every day at 09:00 UTC unless told otherwise."""
     given = {"status": "active", "schedule_type": "daily", **fields}
     return factories.runnable_campaign(tenant, next_run_at=utc(since), **given)
+
+
+def make_due(campaign: Campaign) -> None:
+    """Due since this minute began, and then once a day."""
+    at = database_now().replace(second=0, microsecond=0)
+    campaign.status, campaign.schedule_type = "active", "daily"
+    campaign.schedule_time, campaign.next_run_at = f"{at:%H:%M}", at
+    campaign.save()
 
 
 def every(cron: str, **fields: object) -> dict[str, object]:

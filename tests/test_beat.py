@@ -22,10 +22,9 @@ from kaireon.access.models import Tenant
 from kaireon.celery import app as celery_app
 from tests import factories
 from tests import world as worlds
-from tests.due import runs
+from tests.brokers import valkey
+from tests.due import make_due, runs
 from tests.processes import environment, wait_until
-from tests.test_pulse_command import make_due
-from tests.valkey import valkey
 
 migration = import_module("campaigns.migrations.0005_pulse")
 
@@ -34,9 +33,9 @@ processes = pytest.mark.usefixtures("clean_relations", "pulse_every_second")
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[str]:
-    with valkey(tmp_path) as address:
-        yield address
+def broker() -> Iterator[str]:
+    with valkey() as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -213,22 +212,16 @@ def test_a_worker_without_a_beat_waits_for_one(broker: str, tmp_path: Path) -> N
 @processes
 def test_a_tick_of_beat_lost_with_the_broker_costs_one_interval(tmp_path: Path) -> None:
     """P8, P29: beat cannot send for a while; nothing that is due is forgotten."""
-    (first, second) = (tmp_path / "first", tmp_path / "second")
-    first.mkdir()
-    second.mkdir()
     campaign = due_world()
-    with valkey(first) as address:
-        port = int(address.split(":")[2].partition("/")[0])
-        with beat(tmp_path, address) as sending:
-            wait_until(lambda: sends(tmp_path) > 0, seconds=120)
-            with redis.Redis.from_url(address) as client:
-                client.flushall()
-                client.shutdown(nosave=True)
-            log = tmp_path / "beat.log"
-            wait_until(lambda: "Error" in log.read_text(), seconds=120)
-            assert runs(campaign) == []
-            with valkey(second, port=port), worker(tmp_path, address):
-                wait_until(lambda: completed(campaign), seconds=120)
-            assert sending.poll() is None
+    with valkey() as server, beat(tmp_path, server.url) as sending:
+        wait_until(lambda: sends(tmp_path) > 0, seconds=120)
+        server.kill()
+        log = tmp_path / "beat.log"
+        wait_until(lambda: "Error" in log.read_text(), seconds=120)
+        assert runs(campaign) == []
+        server.start()
+        with worker(tmp_path, server.url):
+            wait_until(lambda: completed(campaign), seconds=120)
+        assert sending.poll() is None
     assert len(runs(campaign)) == 1
     assert database_now() > runs(campaign)[0].created_at

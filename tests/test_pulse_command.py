@@ -12,11 +12,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from campaigns.models import Campaign, CampaignRun, Worker
-from campaigns.services.schedules import database_now
 from kaireon.access.models import Tenant
 from tests import factories
 from tests import world as worlds
-from tests.due import due_campaign, every, runs, story
+from tests.due import due_campaign, every, make_due, runs, story
 from tests.processes import manage, wait_until
 
 pytestmark = pytest.mark.usefixtures("clean_relations")
@@ -24,14 +23,6 @@ pytestmark = pytest.mark.usefixtures("clean_relations")
 
 def looks(log: Path) -> bool:
     return "the scheduler looks every" in log.read_text()
-
-
-def make_due(campaign: Campaign) -> None:
-    """Due since this minute began, and then once a day."""
-    at = database_now().replace(second=0, microsecond=0)
-    campaign.status, campaign.schedule_type = "active", "daily"
-    campaign.schedule_time, campaign.next_run_at = f"{at:%H:%M}", at
-    campaign.save()
 
 
 def due_now(tenant: Tenant) -> Campaign:

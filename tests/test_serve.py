@@ -13,10 +13,9 @@ import pytest
 from campaigns.models import Worker
 from kaireon.access.models import Tenant
 from tests import factories
-from tests.due import runs
+from tests.due import make_due, runs
 from tests.processes import free_port, manage, wait_until
 from tests.sources import ROOT
-from tests.test_pulse_command import make_due
 
 pytestmark = pytest.mark.usefixtures("clean_relations")
 
