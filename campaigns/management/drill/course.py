@@ -156,7 +156,7 @@ class Course:
         self.say(f"Killing a worker with a chunk {times} times, with the shipped settings …")
         dice = Random(f"{self.wanted.seed} retake")  # noqa: S311 - to be repeatable
         callers = self._callers(bank, "retake")
-        callers.start(self.wanted.runs + self.wanted.workers)
+        callers.start(self.wanted.runs)
         try:
             for one in retake.retakes(supervisor, times, dice):
                 self.say(f"  retaken after {one.seconds:.1f} s")

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from campaigns.management.drill.supervisor import Supervisor
 PROMISED_SECONDS, FORGOTTEN_SECONDS = 30.0, 90.0
 #: Seconds for statements that were on their way when their sender was stopped.
 SETTLE = 0.1
-WORK_SECONDS, LOOK = 300.0, 0.01
+WORK_SECONDS, LOOK, LEASES = 300.0, 0.01, 2
 
 LEASED = """
 SELECT id, fencing_token, status FROM campaigns_runchunk
@@ -58,7 +58,7 @@ def finding(found: list[Retaken]) -> Finding:
 def _kill_one(supervisor: Supervisor, dice: Random) -> Iterator[Retaken]:
     """Kill one of the workers while there are chunks in work; yield those that were its own."""
     wait_until(partial(_all_live, supervisor), WORK_SECONDS, "all workers live")
-    _wait_for_leases(supervisor)
+    _wait_for_leases()
     with _stopped(supervisor.pids("worker")) as pids:
         time.sleep(SETTLE)
         held = {chunk: (token, status) for chunk, token, status in patiently(partial(rows, LEASED))}
@@ -83,11 +83,10 @@ def _all_live(supervisor: Supervisor) -> bool:
     return len(supervisor.pids("worker")) == len(supervisor.of("worker"))
 
 
-def _wait_for_leases(supervisor: Supervisor) -> None:
-    """Until so many chunks are in work that more than one worker must have some."""
+def _wait_for_leases() -> None:
+    """Until so many chunks are in work that the victim is likely to have one."""
     end = time.monotonic() + WORK_SECONDS
-    wanted: Callable[[], bool] = lambda: len(rows(LEASED)) > 2  # noqa: E731 - each has two hands
-    while not patiently(wanted) and time.monotonic() < end:
+    while len(patiently(partial(rows, LEASED))) < LEASES and time.monotonic() < end:
         time.sleep(LOOK)
 
 
