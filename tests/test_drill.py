@@ -58,7 +58,8 @@ def test_ten_kills_are_survived_in_a_sandbox(tmp_path: Path) -> None:
     assert table["byte-identical to a calm run"] >= 1
     assert table["runs"] >= 8
     assert "BROKEN" not in out
-    assert list(tmp_path.iterdir()) == []
+    # Killed processes of others leave temporary folders of their own (pymp-…).
+    assert list(tmp_path.glob("kaireon-*")) == []
     assert not Tenant.objects.exists()
 
 
