@@ -224,6 +224,7 @@ def test_redis_decides_nothing() -> None:
         "kaireon/broker.py",
         "kaireon/checks.py",
         "kaireon/health.py",
+        "campaigns/management/drill/faults.py",  # it breaks the broker of its sandbox
     }
 
 

@@ -46,6 +46,10 @@ class Sandbox:
         return f"redis://127.0.0.1:{self.redis_port}/0"
 
     @property
+    def temporary(self) -> Path:
+        return self.folder / "tmp"
+
+    @property
     def web_address(self) -> str:
         return f"http://127.0.0.1:{self.web_port}"
 
@@ -64,6 +68,7 @@ class Sandbox:
             "REDIS_URL": self.redis_url,
             "STORAGE_URL": (self.folder / "storage").as_uri(),
             "KAIREON_VAR": str(self.folder),
+            "TMPDIR": str(self.temporary),  # who is killed leaves what it had there
             **changes,
         }
 

@@ -104,8 +104,8 @@ class Supervisor:
 
 def site(sandbox: Sandbox, workers: int) -> Supervisor:
     """Broker, web server, workers and two beats, each started as in production."""
-    (sandbox.folder / "logs").mkdir(exist_ok=True)
-    (sandbox.folder / "redis").mkdir(exist_ok=True)
+    for name in ("logs", "redis", sandbox.temporary.name):
+        (sandbox.folder / name).mkdir(exist_ok=True)
     programs = [_redis(sandbox), _web(sandbox)]
     programs += [_worker(number, forks=number == workers > 1) for number in range(1, workers + 1)]
     programs += [_beat(sandbox, number) for number in (1, 2)]
