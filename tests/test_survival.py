@@ -104,7 +104,7 @@ def test_an_idle_worker_goes_on_looking_after_its_connection_was_lost(
     pg_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(idle, "PAUSE", 0.05)
-    thread = threading.Thread(target=idle.look, args=(False,))
+    thread = threading.Thread(target=idle.repeat, args=(idle.show_life,))
     thread.start()
     try:
         wait_until(Worker.objects.filter(kind="worker").exists)
