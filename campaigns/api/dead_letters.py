@@ -59,7 +59,7 @@ class DeadLetterSerializer(StrictSerializer):
         return max(letter.attempts - 1, 0)
 
 
-@extend_schema_serializer(component_name="DeadLetters")
+@extend_schema_serializer(component_name="DeadLetters", many=False)
 class DeadLetters(StrictSerializer):
     """The newest dead letters, and how many there are."""
 
