@@ -59,6 +59,7 @@ def worker(host: Host, log: Path) -> Iterator[None]:
     )
     command = (sys.executable, "-m", "celery", "-A", "kaireon", "worker", "--queues", QUEUES)
     command += ("--pool", "threads", "--concurrency", "2", "--hostname", f"worker@{host.name}")
+    settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
     hidden = [settings.VAR_DIR, log.parent.parent]
     if str(params["host"]).startswith("/"):
         hidden.append(Path(params["host"]))
