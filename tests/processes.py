@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -36,37 +36,13 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 @contextmanager
-def manage(*words: str, log: Path, **changes: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`manage.py WORDS` in a process of its own, killed at the end of the block."""
-    with log.open("ab") as output:
-        child = subprocess.Popen(
-            [sys.executable, str(settings.BASE_DIR / "manage.py"), *words],
-            env=environment(**changes),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait()
-
-
-@contextmanager
-def celery(
-    role: str,
-    *words: str,
-    log: Path,
-    env: dict[str, str],
-    app: str = "kaireon",
+def _process(
+    words: Sequence[str], log: Path, env: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Celery's worker (with two threads) or beat, killed at the end of the block."""
-    if role == "worker":
-        words = ("--pool", "threads", "--concurrency", "2", "--queues", QUEUES, *words)
+    """Python with these words, killed at the end of the block."""
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", app, role, "--loglevel", "INFO", *words],
+            [sys.executable, *words],
             cwd=settings.BASE_DIR,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -78,6 +54,22 @@ def celery(
     finally:
         child.kill()
         child.wait()
+
+
+def manage(
+    *words: str, log: Path, **changes: str
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """`manage.py WORDS` in a process of its own, killed at the end of the block."""
+    return _process([str(settings.BASE_DIR / "manage.py"), *words], log, environment(**changes))
+
+
+def celery(
+    role: str, *words: str, log: Path, env: dict[str, str], app: str = "kaireon"
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """Celery's worker (with two threads) or beat, killed at the end of the block."""
+    if role == "worker":
+        words = ("--pool", "threads", "--concurrency", "2", "--queues", QUEUES, *words)
+    return _process(["-m", "celery", "-A", app, role, "--loglevel", "INFO", *words], log, env)
 
 
 def wait_until(true: Callable[[], bool], *, seconds: float = 60) -> None:
