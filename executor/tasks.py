@@ -72,11 +72,8 @@ def wake(run_key: int) -> None:
     """
     if settings.REDIS_URL and _publish(advance_run, run_key):
         return
-    if settings.KAIREON_INLINE_FALLBACK and drain.start():
-        return
-    CampaignRun.unscoped.filter(pk=run_key, status=CampaignRun.Status.PENDING, waits_for="").update(
-        waits_for="worker"
-    )
+    if settings.KAIREON_INLINE_FALLBACK:
+        drain.start()
 
 
 def dispatch() -> int:

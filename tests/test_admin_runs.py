@@ -198,7 +198,7 @@ def test_lost_file_is_told(tenant: Tenant, results: CampaignRun, storage: Path) 
 
 def test_unfinished_run_shows_how_far_it_is(tenant: Tenant) -> None:
     campaign = factories.CampaignFactory(tenant=tenant)
-    run = factories.RunFactory(campaign=campaign, waits_for="worker")
+    run = factories.RunFactory(campaign=campaign)
     client = member(tenant, "viewer")
     waiting = client.get(page("campaignrun", "change", run.pk))
     assert waiting.context["progress"]["text"] == "waits for worker"

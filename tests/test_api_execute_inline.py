@@ -5,6 +5,7 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from campaigns.models import Campaign, CampaignRun, Flow, Segment
+from campaigns.services.waiting import waits_for, with_waits
 from executor import runner, tasks
 from kaireon.access.models import Tenant
 from tests import factories
@@ -87,8 +88,7 @@ def test_run_is_dispatched_once_committed(
     run = CampaignRun.unscoped.get()
     assert [(call.func, call.args) for call in callbacks] == [(tasks.wake, (run.pk,))]
     callbacks[0]()
-    run.refresh_from_db()
-    assert run.waits_for == "worker"
+    assert waits_for(with_waits(CampaignRun.unscoped.all()).get()) == "worker"
 
 
 @pytest.mark.parametrize("name", ["runId", "decisionFlowId", "segmentViewName"])

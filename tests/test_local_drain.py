@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from campaigns.models import CampaignRun
+from campaigns.services.waiting import waits_for, with_waits
 from executor import drain
 from executor.tasks import wake
 from tests import factories
@@ -106,5 +107,5 @@ def test_without_fallback_a_run_waits_visibly(settings) -> None:
     settings.KAIREON_INLINE_FALLBACK = False
     run = worlds.build(20).run()
     wake(run.pk)
-    run.refresh_from_db()
-    assert (run.status, run.waits_for) == ("pending", "worker")
+    seen = with_waits(CampaignRun.unscoped.all()).get()
+    assert (seen.status, waits_for(seen)) == ("pending", "worker")
