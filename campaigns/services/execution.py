@@ -6,6 +6,7 @@ from django.db import transaction
 
 from campaigns.models import Campaign, CampaignRun, Flow, Segment
 from campaigns.services.errors import Conflict
+from campaigns.services.pausing import lock_run
 from campaigns.services.runs import check_status, insert_run, lock
 from executor.tasks import wake
 
@@ -25,10 +26,7 @@ def execute_campaign(campaign: Campaign, flow: Flow, segment: Segment) -> Campai
 def execute_pending(run: CampaignRun, flow: Flow, segment: Segment) -> CampaignRun:
     """Have a pending run executed with flow and segment. Raises Conflict for any other run."""
     with transaction.atomic():
-        rows = CampaignRun.objects.of(run.tenant_id).select_for_update(no_key=True)
-        stored: CampaignRun | None = rows.filter(pk=run.pk).first()
-        if stored is None:
-            raise Conflict("The run has been deleted meanwhile.")
+        stored = lock_run(run)
         if stored.status != CampaignRun.Status.PENDING:
             raise Conflict(f"The run is {stored.status}; only a pending one can be executed.")
         stored.flow, stored.segment = flow, segment
