@@ -207,6 +207,7 @@ def test_unfinished_run_shows_how_far_it_is(tenant: Tenant) -> None:
     )
     running = client.get(page("campaignrun", "change", run.pk))
     assert running.context["progress"]["percent"] == 45.0
+    assert ("Took", "-") in running.context["facts"]
     assert 'hx-trigger="every 2s"' in text_of(running)
 
 

@@ -275,6 +275,7 @@ def run_at(phase: str, done: int, **fields) -> CampaignRun:
         pytest.param(run_at("decide", 500), (45.0, 45.0, 12.2), id="deciding"),
         pytest.param(run_at("write", 1000), (95.0, 95.0, 0.5), id="written"),
         pytest.param(run_at("write", 2000), (95.0, 95.0, 0.5), id="more than expected"),
+        pytest.param(run_at("decide", 500, status="paused"), (45.0, None, None), id="paused"),
         pytest.param(run_at("decide", 500, status="failed"), (45.0, 45.0, None), id="failed"),
         pytest.param(
             run_at("done", 0, status="completed", audience_count=0), (100.0, None, 0.0), id="empty"

@@ -51,7 +51,8 @@ def facts(run: CampaignRun) -> list[tuple[str, Any]]:
         ("Requested", f"{moment(run.created_at)}, {run.triggered_by}"),
         ("Started", moment(run.started_at)),
         ("Ended", moment(run.completed_at)),
-        ("Took", took(run)),
+        # The bar says how far one is that has not ended.
+        ("Took", NONE if run.status in CampaignRun.UNFINISHED else took(run)),
         ("Id in the API", run.public_id),
     ]
 

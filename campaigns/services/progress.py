@@ -34,9 +34,11 @@ def measure_progress(run: CampaignRun, now: datetime) -> Progress:
     """Return the progress of `run` at `now`; reads nothing but the row."""
     share = 1.0 if run.status in COMPLETED else share_done(run)
     seconds = ((run.completed_at or now) - run.started_at).total_seconds() if run.started_at else 0
-    # Nothing tells how fast a run is that was opened again: most of it was done before.
+    # Nothing tells how fast a run is that was opened again: most of it was done before. One that
+    # is paused is not slow: it stands.
     opened_again = run.reopened and run.status in CampaignRun.UNFINISHED
-    if not share or seconds <= 0 or opened_again:
+    paused = run.status == CampaignRun.Status.PAUSED
+    if not share or seconds <= 0 or opened_again or paused:
         return Progress(round(100 * share, 1), None, None)
     speed = (run.audience_count or 0) * share / seconds
     stopped = run.status not in (CampaignRun.Status.RUNNING, *COMPLETED)
