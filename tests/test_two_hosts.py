@@ -73,6 +73,9 @@ def worker(host: Host, log: Path) -> Iterator[None]:
         )
     try:
         yield
+    except AssertionError as error:
+        error.add_note(f"{host.name} said:\n{log.read_text()[-4000:]}")
+        raise
     finally:
         process.kill()
         process.wait()

@@ -53,7 +53,8 @@ def hosts(count: int) -> Iterator[list[Host]]:
 @contextmanager
 def _host(number: int) -> Iterator[Host]:
     name = f"krn{os.getpid()}{'ab'[number]}"
-    here, there = f"10.213.{number}.1", f"10.213.{number}.2"
+    network = _free_network()
+    here, there = f"{network}.1", f"{network}.2"
     ip("netns", "add", name)
     try:
         ip("link", "add", f"{name}h", "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -64,6 +65,12 @@ def _host(number: int) -> Iterator[Host]:
         yield Host(name, here, f"{name}h")
     finally:
         ip("netns", "del", name)
+
+
+def _free_network() -> str:
+    """One that no host left behind by a killed test has: its cable would get our packets."""
+    used = subprocess.run(["ip", "-brief", "address"], check=True, capture_output=True).stdout
+    return next(one for one in (f"10.213.{n}" for n in range(256)) if f" {one}." not in str(used))
 
 
 @contextmanager
