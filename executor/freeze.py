@@ -4,24 +4,26 @@ After the freeze nothing reads a customer table: retries, explanations and repla
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import adbc_driver_postgresql.dbapi
 import polars as pl
 from django.db import connection
-from psycopg import sql
 
 from executor.arrow import ArrowError, frames
 from executor.errors import Broken, Rejected, Retryable
-from executor.flow.types import Column, column_sql, read_columns
+from executor.flow.inputs import Inputs
+from executor.freezing_sql import HASH, KEY, freezing_sql, short_name
 from executor.progress import Lease
-from executor.spec import VIEW_SCHEMA, RunSpec
+from executor.spec import RunSpec
 from executor.storage import Storage
 from kaireon.database.base import dsn
 
-KEY, HASH = "_key", "_hash"
+__all__ = ("HASH", "KEY", "FrozenChunk", "freeze", "freeze_sql", "read_chunk")
+
+NONE = Inputs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +44,21 @@ def freeze(
     storage: Storage,
     lease: Lease,
     look: Callable[[int, pl.DataFrame], None],
+    inputs: Inputs = NONE,
 ) -> list[FrozenChunk]:
     """Write the segment's customers as chunks of `spec.chunk_rows`, in key order.
 
-    `hashed` adds h(key), the first 8 bytes of md5(salt || key), where a stage breaks ties by it.
+    `hashed` adds h(key), the first 8 bytes of md5(salt || key), where a stage breaks ties by it;
+    `inputs` adds all its flags and metrics, and the columns of enrichments that `columns` names.
     `look` is shown each chunk's number and rows. Raises Rejected naming the key when one is null
     or stands twice.
     """
-    statement = freeze_sql(spec, columns, hashed=hashed)
+    statement = freeze_sql(spec, columns, inputs, hashed=hashed)
+    names = {short_name(name): name for name in columns if short_name(name) != name}
+    batches = (frame.rename(names) for frame in _batches(statement, joined=inputs != NONE))
     manifest: list[Future[FrozenChunk]] = []
     with ThreadPoolExecutor(1) as writer:
-        for number, frame in enumerate(_chunks(_batches(statement), spec.chunk_rows)):
+        for number, frame in enumerate(_chunks(batches, spec.chunk_rows)):
             lease.check()
             lease.done = number * spec.chunk_rows + frame.height
             key = f"runs/{lease.run_key}/{lease.token}/input/{number:06d}.parquet"
@@ -71,48 +77,24 @@ def read_chunk(storage: Storage, input_key: str, columns: list[str] | None = Non
         raise Broken(f"the frozen input {input_key} has expired or was deleted") from error
 
 
-def freeze_sql(spec: RunSpec, columns: frozenset[str], *, hashed: bool) -> str:
-    """The one statement of the freeze: key, optional h(key), and each column through its cast."""
+def freeze_sql(
+    spec: RunSpec, columns: frozenset[str], inputs: Inputs = NONE, *, hashed: bool
+) -> str:
+    """The one statement of the freeze, as text."""
     with connection.cursor() as cursor:
-        known = read_columns(cursor, VIEW_SCHEMA, spec.view)
-        if spec.key_column not in known:
-            raise Rejected(f'the segment has no key column "{spec.key_column}"')
-        key = _key_sql(known[spec.key_column])
-        selected = [key + sql.SQL(" AS ") + sql.Identifier(KEY)]
-        if hashed:
-            md5 = sql.SQL("('x' || left(md5({salt} || {key}), 16))::bit(64)::bigint AS {name}")
-            selected.append(
-                md5.format(salt=sql.Literal(spec.salt), key=key, name=sql.Identifier(HASH))
-            )
-        for name in sorted(columns):
-            cast, _ = column_sql(sql.Identifier(name), _column(known, name).pg_type)
-            selected.append(cast + sql.SQL(" AS ") + sql.Identifier(name))
-        statement = sql.SQL("SELECT {columns} FROM {view} ORDER BY {key}").format(
-            columns=sql.SQL(", ").join(selected),
-            view=sql.Identifier(VIEW_SCHEMA, spec.view),
-            key=key,
-        )
+        statement = freezing_sql(cursor, spec, columns, inputs, hashed=hashed)
         return statement.as_string(cursor.cursor)
 
 
-def _key_sql(column: Column) -> sql.Composable:
-    cast, _ = column_sql(sql.Identifier(column.name), column.pg_type)
-    return sql.SQL('({key})::text COLLATE "C"').format(key=cast)
-
-
-def _column(known: Mapping[str, Column], name: str) -> Column:
-    if name not in known:
-        raise Rejected(f'the segment no longer has the column "{name}" that the flow reads')
-    return known[name]
-
-
-def _batches(statement: str) -> Iterator[pl.DataFrame]:
+def _batches(statement: str, *, joined: bool) -> Iterator[pl.DataFrame]:
     """Stream the statement's rows from one snapshot, in pieces as the driver receives them."""
     try:
         with adbc_driver_postgresql.dbapi.connect(dsn()) as source, source.cursor() as cursor:
             # Tuned for one wide, ordered read; a small sort memory stays in the CPU's cache.
             cursor.execute("SET LOCAL work_mem = '16MB'")
             cursor.execute("SET LOCAL jit = off")
+            if joined:  # whatever it thinks of tables that are new: never row by row
+                cursor.execute("SET LOCAL enable_nestloop = off")
             cursor.execute(statement)
             yield from frames(cursor.fetch_arrow())
     except (adbc_driver_postgresql.dbapi.OperationalError, ArrowError) as error:

@@ -68,6 +68,9 @@ class RunSpec:
     allocation: str
     file: FileSpec
     chunk_rows: int
+    #: The tenant, and the time zone of its days.
+    tenant_key: int = 0
+    zone: str = "UTC"
 
     def to_json(self) -> dict[str, Any]:
         data = {name: getattr(self, name) for name in self.__slots__}
@@ -119,6 +122,8 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
         allocation=campaign.allocation,
         file=file_spec(campaign, run.tenant),
         chunk_rows=settings.KAIREON_CHUNK_ROWS,
+        tenant_key=run.tenant_id,
+        zone=run.tenant.timezone,
     )
 
 

@@ -6,7 +6,7 @@ from campaigns.models import Schema
 from campaigns.services.segment_sql import Relation
 from executor.errors import Rejected
 from executor.flow.operators import quoted
-from executor.flow.types import Column, Cursor, Kind, read_columns
+from executor.flow.types import Column, Cursor, Kind, read_columns, unique_columns
 from kaireon import ids
 
 
@@ -41,8 +41,7 @@ def read_relation(cursor: Cursor, schema: Schema) -> Relation:
     except Rejected as error:
         gone = f"the table {'.'.join(place)} of the schema {quoted(schema.name)} is gone"
         raise Rejected(gone) from error
-    cursor.execute(_UNIQUE, place)
-    return Relation(*place, columns, frozenset(name for (name,) in cursor.fetchall()))
+    return Relation(*place, columns, unique_columns(cursor, *place))
 
 
 def find_relation(cursor: Cursor, tenant_key: int, public_id: object) -> Relation:
@@ -52,17 +51,3 @@ def find_relation(cursor: Cursor, tenant_key: int, public_id: object) -> Relatio
     if schema is None:
         raise Rejected(f"there is no schema {quoted(public_id)}")
     return read_relation(cursor, schema)
-
-
-# An expression in an index counts as column 0, which joins nothing. A unique index of a parent
-# table says nothing about the rows of tables that inherit from it.
-_UNIQUE = """
-SELECT a.attname
-FROM pg_catalog.pg_index i
-JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
-WHERE n.nspname = %s AND c.relname = %s
-  AND i.indisunique AND i.indisvalid AND i.indislive AND i.indnkeyatts = 1 AND i.indpred IS NULL
-  AND (c.relkind <> 'r' OR NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = c.oid))
-"""

@@ -57,8 +57,8 @@ class Metric:
     """A number of the customer's history, up to the instant of the run.
 
     `count` is how many events there are (0 if none), `last` the seconds from the latest event to
-    the instant of the run (null if there is none). Only events after `since` count, and of those
-    only the ones that every given list of keys (or words) has.
+    the instant of the run (null if there is none). Only events from `since` on count, and of
+    those only the ones that every given list of keys (or words) has.
     """
 
     source: Source

@@ -150,6 +150,15 @@ def read_columns(cursor: Cursor, schema: str, relation: str) -> dict[str, Column
     }
 
 
+def unique_columns(cursor: Cursor, schema: str, relation: str) -> frozenset[str]:
+    """The columns of a table of which the catalog says that no two rows have the same (one query).
+
+    Nulls may repeat.
+    """
+    cursor.execute(_UNIQUE, (schema, relation))
+    return frozenset(name for (name,) in cursor.fetchall())
+
+
 def _unsupported(pg_type: PgType) -> str:
     element = pg_type.element.resolved() if pg_type.element else None
     if element is not None:
@@ -225,4 +234,17 @@ SELECT t.oid, pg_catalog.format_type(t.oid, NULL), t.typtype::text, t.typcategor
        t.typtypmod,
        CASE WHEN t.typtype = 'b' AND t.typcategory = 'A' THEN t.typelem ELSE 0 END
 FROM seen JOIN pg_catalog.pg_type t ON t.oid = seen.oid
+"""
+
+# An expression in an index counts as column 0, which joins nothing. A unique index of a parent
+# table says nothing about the rows of tables that inherit from it.
+_UNIQUE = """
+SELECT a.attname
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+WHERE n.nspname = %s AND c.relname = %s
+  AND i.indisunique AND i.indisvalid AND i.indislive AND i.indnkeyatts = 1 AND i.indpred IS NULL
+  AND (c.relkind <> 'r' OR NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = c.oid))
 """
