@@ -124,7 +124,7 @@ class MutualExclusion(PolicyConfig):
 
 
 class CategorySuppression(PolicyConfig):
-    """Withholds the other offers of a category of which one was shown."""
+    """Withholds the offers of a category of which one was given or shown."""
 
     category_ids: Annotated[tuple[CategoryId, ...], Some, Distinct] | None = None
     lookback_days: Days | None = None
