@@ -91,6 +91,8 @@ CACHES = {
 
 # What a run may read besides imported tables: PostgreSQL schemas whose relations may be registered.
 KAIREON_SOURCE_SCHEMAS = env.list("KAIREON_SOURCE_SCHEMAS", default=["public"])
+# Names and networks that outgoing requests may reach although they are not public.
+KAIREON_ALLOWED_PRIVATE_HOSTS = env.list("KAIREON_ALLOWED_PRIVATE_HOSTS", default=[])
 KAIREON_CHUNK_ROWS = env.int("KAIREON_CHUNK_ROWS", 98_304)
 KAIREON_LEASE_SECONDS = env.int("KAIREON_LEASE_SECONDS", 12)
 KAIREON_STATEMENT_SECONDS = env.int("KAIREON_STATEMENT_SECONDS", 60)

@@ -42,6 +42,7 @@ PURE = [
     "executor.eligibility",
     "executor.scoring",
     "executor.ranking",
+    "executor.models",
     "executor.personalize",
     "executor.errors",
     "campaigns.schedule",
@@ -55,6 +56,7 @@ MAY_IMPORT = {
     "kaireon.access": ["kaireon.access", "kaireon.ids", "executor.errors"],
     "kaireon.access.apps": ["kaireon.access", "kaireon.checks"],
     "kaireon.health": ["kaireon", "campaigns.models"],
+    "kaireon.outgoing": [],
     "kaireon.urls": ["kaireon", "campaigns.api", "campaigns.admin"],
     "campaigns": [],
     "campaigns.apps": ["campaigns"],
@@ -72,8 +74,10 @@ MAY_IMPORT = {
         "kaireon.access.models",
         "kaireon.database",
         "kaireon.ids",
+        "executor.artifacts",  # to keep the file of a model, and to look whether it works
         "executor.errors",
         "executor.flow",
+        "executor.models",  # to validate models, and to score one customer
         "executor.results",  # to drop the results of a run that is deleted
         "executor.s3",  # to refuse a path that a run may not write to
         "executor.spec",  # to say what a flow comes to for a segment
@@ -108,6 +112,7 @@ MAY_IMPORT = {
         "kaireon.database",
         "kaireon.ids",
         "kaireon.logs",
+        "kaireon.outgoing",
     ],
     "executor.tasks": [
         "executor",
