@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection
 
 from campaigns.models import (
+    AlgorithmModel,
     Campaign,
     CampaignRun,
     Channel,
@@ -25,6 +26,7 @@ from campaigns.models import (
 from campaigns.models.channel import BATCH_DELIVERY_MODES
 from executor import s3
 from executor.allocation import Caps
+from executor.artifacts import facts_of
 from executor.errors import Rejected
 from executor.flow.catalog import Catalog, ChannelFacts, CreativeFacts, OfferFacts, RuleFacts
 from executor.flow.types import Kind, read_columns
@@ -147,7 +149,7 @@ def channel_keys(campaign: Campaign) -> list[int]:
 
 
 def load_catalog(tenant: Tenant, channel_keys: Sequence[int] = ()) -> Catalog:
-    """Read the tenant's offers, creatives, rules and the batch channels named (or all of them)."""
+    """Read the tenant's offers, creatives, rules, models and the batch channels named (or all)."""
     channels = Channel.objects.of(tenant).filter(
         status=Status.ACTIVE, delivery_mode__in=BATCH_DELIVERY_MODES
     )
@@ -170,6 +172,10 @@ def load_catalog(tenant: Tenant, channel_keys: Sequence[int] = ()) -> Catalog:
             for row in QualificationRule.objects.of(tenant)
             .filter(status=Status.ACTIVE)
             .order_by("-priority", "pk")
+        ),
+        models=tuple(
+            facts_of(row)
+            for row in AlgorithmModel.objects.of(tenant).filter(status=Status.ACTIVE).order_by("pk")
         ),
     )
 

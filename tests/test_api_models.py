@@ -7,8 +7,8 @@ from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from campaigns.models import AlgorithmModel
-from campaigns.services.model_checks import MAX_FAULTS, model_faults
-from campaigns.services.model_trees import MAX_DEPTH
+from executor.models.checks import MAX_FAULTS, model_faults
+from executor.models.tree_checks import MAX_DEPTH
 from kaireon.access.models import Tenant
 from tests import factories
 from tests.clients import api_client, error
@@ -110,7 +110,7 @@ def test_whole_model_may_be_active(client: APIClient, model_type: str) -> None:
         ("bayesian", "modelState.counts"),
         ("gradient_boosted", "modelState.trees"),
         ("external_endpoint", "config.url"),
-        ("onnx_imported", "status"),
+        ("onnx_imported", "artifact"),
     ],
 )
 def test_empty_model_is_a_draft_only(client: APIClient, model_type: str, path: str) -> None:
@@ -252,7 +252,10 @@ def test_bayesian_faults(client: APIClient, body: Json, path: str) -> None:
         ({"split_feature": -1}, "split_feature"),
         ({"split_feature": 0.0}, "split_feature"),
         ({"threshold": "1||2"}, "threshold"),
-        ({"decision_type": "=="}, "decision_type"),
+        ({"decision_type": "=="}, "threshold"),
+        ({"decision_type": ">"}, "decision_type"),
+        ({"missing_type": "nan"}, "missing_type"),
+        ({"default_left": 1}, "default_left"),
         ({"left_child": None}, "left_child"),
         ({"right_child": {"leaf_value": "x"}}, "right_child.leaf_value"),
         ({"right_child": {**SPLIT, "split_feature": 3}}, "right_child.split_feature"),
@@ -314,6 +317,8 @@ def test_only_so_many_faults_are_told() -> None:
         ({"timeoutMs": 0}, "timeoutMs"),
         ({"timeoutMs": 60001}, "timeoutMs"),
         ({"timeoutMs": 1.5}, "timeoutMs"),
+        ({"retries": 2}, "retries"),
+        ({"batchSize": 0}, "batchSize"),
         ({"fallbackScore": 1.1}, "fallbackScore"),
         ({"responseMapping": []}, "responseMapping"),
         ({"responseMapping": {"scoresPath": ""}}, "responseMapping.scoresPath"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from executor.errors import Rejected
-from executor.flow.catalog import Catalog, CreativeFacts
+from executor.flow.catalog import Catalog, CreativeFacts, Evidence, ModelFacts
 from executor.flow.compile import compile_flow
 from executor.flow.conditions import describe
 from executor.flow.parse import parse_flow
@@ -60,6 +60,9 @@ ALL = ["Gold Card/Email", "Gold Card/SMS", "Car Loan/Email"]
 def test_catalog_survives_json() -> None:
     odd = replace(LOAN, margin=math.inf, revenue_value=1e22, business_value=1e-9)
     catalog = Catalog((GOLD, odd), (EMAIL, SMS), CREATIVES, (rule(scope="offer", scope_key=2),))
+    models = (ModelFacts(3, "churn", "scorecard", {"a": [1.5]}, ({"field": "a"},), {}, "k", "s"),)
+    evidence = Evidence(((1, 60, 3),), ((2, 60, 3),), 70, 4)
+    catalog = replace(catalog, models=models, evidence=evidence)
     assert Catalog.from_json(json.loads(json.dumps(catalog.to_json(), allow_nan=False))) == catalog
 
 

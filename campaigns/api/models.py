@@ -11,9 +11,7 @@ from campaigns.api.camel import CamelModelSerializer
 from campaigns.api.filters import FilterSet, OneOf, TextFilter
 from campaigns.api.viewsets import ResourceViewSet
 from campaigns.models import AlgorithmModel, Status
-from campaigns.services.model_checks import MAX_PREDICTORS
-from campaigns.services.model_values import MAX_TEXT
-from campaigns.services.models import create_model, update_model
+from campaigns.services.models import MAX_PREDICTORS, MAX_TEXT, create_model, update_model
 
 
 @extend_schema_field(
@@ -61,10 +59,13 @@ class AlgorithmModelRow(CamelModelSerializer[AlgorithmModel]):
             "learningConfig",
             "target_field",
             "target_schema_key",
+            "artifact_sha256",
+            "artifact_size_bytes",
             "version",
             "created_at",
             "updated_at",
         ]
+        read_only_fields = ["artifact_sha256", "artifact_size_bytes"]
 
 
 class AlgorithmModelSerializer(AlgorithmModelRow):

@@ -28,6 +28,9 @@ class AlgorithmModel(Configured):
     metrics = models.JSONField(default=dict, blank=True)
     #: What training has found: weights, trees, counts.
     model_state = models.JSONField(default=dict, blank=True)
+    #: The file of an imported model, which lies in the storage.
+    artifact_sha256 = models.CharField(max_length=64, blank=True)
+    artifact_size_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     learning_config = models.JSONField(default=dict, blank=True)
     target_field = models.CharField(max_length=255, blank=True)
     target_schema_key = models.CharField(max_length=255, blank=True)

@@ -6,13 +6,17 @@ from typing import Any
 
 from campaigns.models import AlgorithmModel, Status
 from campaigns.services.keys import changed_key_faults
-from campaigns.services.model_checks import MAX_FAULTS, model_faults, predictor_faults
 from campaigns.services.resources import check_version, create_row, update_row
+from executor.artifacts import facts_of, open_model
 from executor.errors import Rejected
+from executor.models import checks, values
+from executor.storage import open_storage
 from kaireon.access.models import Tenant
 
 Fault = tuple[str, str]
 MAX_KEYS = 100
+MAX_PREDICTORS = checks.MAX_PREDICTORS
+MAX_TEXT = values.MAX_TEXT
 OBJECTS = {
     "config": "config",
     "metrics": "metrics",
@@ -43,18 +47,29 @@ def update_model(
 
 
 def reject_faults(model: AlgorithmModel, others: list[Fault] | None = None) -> None:
-    faults = [*(others or ()), *islice(find_faults(model), MAX_FAULTS)]
+    faults = [*(others or ()), *islice(find_faults(model), checks.MAX_FAULTS)]
     if faults:
         raise Rejected.of(faults)
 
 
 def find_faults(model: AlgorithmModel) -> Iterator[Fault]:
+    """What is wrong; a model without faults is compiled if it is active, to see that it can be."""
+    faults = list(islice(stored_faults(model), checks.MAX_FAULTS))
+    if model.status == Status.ACTIVE and not faults:
+        try:
+            open_model(facts_of(model), open_storage())
+        except Rejected as error:
+            faults = error.errors
+    yield from faults
+
+
+def stored_faults(model: AlgorithmModel) -> Iterator[Fault]:
     for name, documented in OBJECTS.items():
         count = len(getattr(model, name))
         if count > MAX_KEYS:
             yield documented, f"Has {count} keys; at most {MAX_KEYS} are allowed."
-    yield from predictor_faults(model.predictors)
-    yield from model_faults(
+    yield from checks.predictor_faults(model.predictors)
+    yield from checks.model_faults(
         model.model_type,
         model.config,
         model.model_state,

@@ -1,12 +1,15 @@
-"""What a flow decides by besides the customers, as it is frozen into a run's spec."""
+"""The offers, channels, creatives and rules of a flow, as they are frozen into a run's spec."""
 
-import math
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter
+
 from executor.flow.inputs import SegmentFlag
+from executor.flow.types import Kind
 
 #: A scope and the key of what it names; "global" has none.
 Place = tuple[str, int | None]
@@ -15,6 +18,9 @@ Place = tuple[str, int | None]
 @dataclass(frozen=True, slots=True)
 class OfferFacts:
     """An offer; `priority`, `weight` and `business_value` run from 0 to 100."""
+
+    # JSON has no infinity and no NaN: they are written, and read back, as words.
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="strings")
 
     key: int
     name: str
@@ -77,6 +83,70 @@ class CreativeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacementFacts:
+    """A slot of a channel that holds up to `max_slots` offers."""
+
+    key: int
+    name: str
+    channel_key: int
+    max_slots: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileFacts:
+    """A ranking profile: objective -> 0 to 1."""
+
+    key: int
+    name: str
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFacts:
+    """A segment whose view exists."""
+
+    key: int
+    name: str
+    view: str
+    key_column: str
+
+    @property
+    def flag(self) -> SegmentFlag:
+        return SegmentFlag(self.view, self.key_column)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaFacts:
+    """A schema whose relation exists, and the columns that can be used."""
+
+    key: int
+    name: str
+    relation_schema: str
+    relation_name: str
+    key_column: str
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinFacts:
+    """An automatic enrichment of the customers' schema: which schema, found by which column."""
+
+    name: str
+    schema_key: int
+    lookup: str
+    foreign_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFacts:
+    """The published version of a flow that another calls."""
+
+    name: str
+    version: int
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class RuleFacts:
     """An active qualification rule as stored; only the compiler knows what it means."""
 
@@ -119,73 +189,61 @@ class PolicyFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentFacts:
-    """A segment that a rule or a policy names, and whose view is there."""
+class ModelFacts:
+    """An active scoring model; `name` is its key, by which flows call it.
+
+    The file of an imported model lies in the storage, so the facts name it and its SHA-256.
+    """
 
     key: int
     name: str
-    view: str
-    key_column: str
+    model_type: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    predictors: tuple[Mapping[str, Any], ...] = ()
+    model_state: Mapping[str, Any] = field(default_factory=dict)
+    artifact_key: str = ""
+    artifact_sha256: str = ""
 
-    @property
-    def flag(self) -> SegmentFlag:
-        return SegmentFlag(self.view, self.key_column)
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """How customers have answered: (key, chances, positive answers) by offer and by category."""
+
+    offers: tuple[tuple[int, int, int], ...] = ()
+    categories: tuple[tuple[int, int, int], ...] = ()
+    #: Of all offers, those that are gone included.
+    total: int = 0
+    positive: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All offers with their status, the batch channels of the campaign, and what is active of the
-    creatives, rules and policies; the segments that those name, and the use of offers' budgets."""
+    """All offers with their status, the batch channels of the campaign, active creatives and rules,
+    and what the flow refers to besides."""
 
     offers: tuple[OfferFacts, ...] = ()
     channels: tuple[ChannelFacts, ...] = ()
     creatives: tuple[CreativeFacts, ...] = ()
     rules: tuple[RuleFacts, ...] = ()
     policies: tuple[PolicyFacts, ...] = ()
-    segments: tuple[SegmentFacts, ...] = ()
+    models: tuple[ModelFacts, ...] = ()
+    evidence: Evidence = field(default_factory=Evidence)
     usage: tuple[OfferUsage, ...] = ()
+    placements: tuple[PlacementFacts, ...] = ()
+    profiles: tuple[ProfileFacts, ...] = ()
+    segments: tuple[SegmentFacts, ...] = ()
+    schemas: tuple[SchemaFacts, ...] = ()
+    joins: tuple[JoinFacts, ...] = ()
+    flows: tuple[FlowFacts, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What a JSON column can hold; `from_json` gives back an equal catalog."""
-        data = asdict(self)
-        for offer in data["offers"]:
-            offer["tags"] = list(offer["tags"])
-            for name in _FLOATS:
-                offer[name] = _float_to_json(offer[name])
-            for name in _INSTANTS:
-                offer[name] = offer[name] and offer[name].isoformat()
-        for row in (*data["rules"], *data["policies"]):
-            row["scopes"] = [list(place) for place in row["scopes"]]
-        return {part: list(rows) for part, rows in data.items()}
+        data: dict[str, Any] = json.loads(_JSON.dump_json(self))
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Catalog":
-        return cls(
-            offers=tuple(map(_offer_from_json, data["offers"])),
-            channels=tuple(ChannelFacts(**row) for row in data["channels"]),
-            creatives=tuple(CreativeFacts(**row) for row in data["creatives"]),
-            rules=tuple(RuleFacts(**_scoped(row)) for row in data["rules"]),
-            policies=tuple(PolicyFacts(**_scoped(row)) for row in data.get("policies", ())),
-            segments=tuple(SegmentFacts(**row) for row in data.get("segments", ())),
-            usage=tuple(OfferUsage(**row) for row in data.get("usage", ())),
-        )
+        return _JSON.validate_python(data)
 
 
-_FLOATS = ("business_value", "margin", "revenue_value")
-_INSTANTS = ("starts", "ends")
-
-
-def _offer_from_json(row: Mapping[str, Any]) -> OfferFacts:
-    floats = {name: None if row[name] is None else float(row[name]) for name in _FLOATS}
-    given = {name: row[name] for name in _INSTANTS if row.get(name)}
-    instants = {name: datetime.fromisoformat(text) for name, text in given.items()}
-    return OfferFacts(**{**row, **floats, **instants, "tags": tuple(row["tags"])})
-
-
-def _scoped(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "scopes": tuple((scope, key) for scope, key in row.get("scopes", ()))}
-
-
-def _float_to_json(value: float | None) -> float | str | None:
-    # JSON has no infinity and no NaN; float() reads the words back.
-    return value if value is None or math.isfinite(value) else repr(value)
+_JSON = TypeAdapter(Catalog)

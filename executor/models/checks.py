@@ -4,23 +4,26 @@ Works on plain JSON values and evaluates nothing. The formats, with their defaul
 
 - scorecard, config: baseScore 50, minScore 0, maxScore 100, normalization "sigmoid" | "linear",
   rules [{id, field, operator, value, points, description}].
-- logistic_regression, modelState: weights {field: number}, bias.
+- logistic_regression, config: missing {field: what stands in}; modelState: weights {field or
+  field=value: number}, bias.
 - bayesian, config: laplaceSmoothingAlpha 1; modelState: classCounts {positive, negative},
   counts {field: {value: {positive, negative}}}, binEdges {field: ascending numbers}. The values of
   a binned field are its bins: "0" is below the first edge, "1" from it on, and so forth.
-- gradient_boosted, modelState: feature_names and trees as LightGBM writes them.
-- external_endpoint, config: url, timeoutMs 3000, fallbackScore 0.5, responseMapping {scoresPath,
-  offerIdField, scoreField}.
-- onnx_imported: a description only; it cannot be active.
+- gradient_boosted, config: categories {field: [words]}; modelState: feature_names and trees (or
+  tree_info) as LightGBM writes them.
+- external_endpoint, config: url, timeoutMs 3000, retries 0, batchSize 500, fallbackScore 0.5,
+  responseMapping {scoresPath "scores", offerIdField "offerId", scoreField "score"}.
+- onnx_imported, config: inputs [fields in order] or {input: field}, output, outputColumn -1,
+  missing {field: what stands in}; the model is a file of its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from itertools import islice, pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
-from campaigns.services.model_trees import tree_faults
-from campaigns.services.model_values import (
+from executor.models.tree_checks import tree_faults
+from executor.models.values import (
     Fault,
     is_number,
     named_text,
@@ -39,6 +42,9 @@ LIST_OPERATORS = ("in", "not_in")
 TEXT_OPERATORS = ("contains", "starts_with")
 ORDERING_OPERATORS = ("gt", "gte", "lt", "lte")
 CLASSES = ("positive", "negative")
+MAX_BATCH = 10_000
+ENDPOINT_KEYS = ("url", "timeoutMs", "retries", "batchSize", "fallbackScore", "responseMapping")
+ONNX_KEYS = ("inputs", "output", "outputColumn", "missing", "framework")
 MAPPING_KEYS = ("scoresPath", "offerIdField", "scoreField")
 
 #: The config, the modelState, and whether the model must be able to score.
@@ -138,8 +144,22 @@ def is_scalar(value: object) -> bool:
 def logistic_regression(
     config: Mapping[str, Any], state: Mapping[str, Any], complete: bool
 ) -> Iterator[Fault]:
+    fields = {name.partition("=")[0] for name in object_at(state, "weights") or {}}
+    yield from missing_faults(config, fields if complete else None)
     yield from number("modelState", state, "bias", required=complete)
     yield from numbers_by_name("modelState", state, "weights", required=complete)
+
+
+def missing_faults(config: Mapping[str, Any], fields: Container[str] | None) -> Iterator[Fault]:
+    """What stands in for missing values; `fields` are those there are, if that is known."""
+    values = object_at(config, "missing")
+    if values is None:
+        yield "config.missing", "Must be a JSON object of values by field."
+    for field, value in (values or {}).items():
+        if fields is not None and field not in fields:
+            yield f"config.missing.{field}", "Is no field of the model."
+        elif not isinstance(value, str) and not is_scalar(value):
+            yield f"config.missing.{field}", "Must be a number, or a string for a category."
 
 
 def bayesian(
@@ -150,7 +170,10 @@ def bayesian(
     if not is_number(alpha) or alpha <= 0:
         yield "config.laplaceSmoothingAlpha", "Must be a number above 0."
     if "classCounts" in state or complete:
-        yield from class_faults("modelState.classCounts", state.get("classCounts"))
+        faults = list(class_faults("modelState.classCounts", state.get("classCounts")))
+        yield from faults
+        if complete and not faults and not all(state["classCounts"].values()):
+            yield "modelState.classCounts", "Both classes need an example."
     counts = object_at(state, "counts")
     if counts is None or (complete and not counts):
         yield "modelState.counts", "Must be a JSON object of counts by field and value."
@@ -195,18 +218,18 @@ def gradient_boosted(
     config: Mapping[str, Any], state: Mapping[str, Any], complete: bool
 ) -> Iterator[Fault]:
     if state or complete:
-        yield from tree_faults(state)
+        yield from tree_faults(config, state)
 
 
 def external_endpoint(
     config: Mapping[str, Any], state: Mapping[str, Any], complete: bool
 ) -> Iterator[Fault]:
-    yield from unknown_keys(
-        "config", config, ("url", "timeoutMs", "fallbackScore", "responseMapping")
-    )
+    yield from unknown_keys("config", config, ENDPOINT_KEYS)
     if "url" in config or complete:
         yield from url_faults("config.url", config.get("url"))
     yield from number("config", config, "timeoutMs", low=1, high=60_000, whole=True)
+    yield from number("config", config, "retries", low=0, high=1, whole=True)
+    yield from number("config", config, "batchSize", low=1, high=MAX_BATCH, whole=True)
     yield from number("config", config, "fallbackScore", low=0, high=1)
     mapping = object_at(config, "responseMapping")
     if mapping is None:
@@ -233,8 +256,18 @@ def url_faults(path: str, url: object) -> Iterator[Fault]:
 def onnx_imported(
     config: Mapping[str, Any], state: Mapping[str, Any], complete: bool
 ) -> Iterator[Fault]:
-    if complete:
-        yield "status", "An imported ONNX model cannot be active in this version."
+    """What the file says of its inputs and outputs is compared with the file when it is loaded."""
+    yield from unknown_keys("config", config, ONNX_KEYS)
+    yield from named_text("config", config, "output")
+    yield from number("config", config, "outputColumn", low=-1, high=MAX_PREDICTORS, whole=True)
+    yield from missing_faults(config, None)
+    inputs = config.get("inputs", [])
+    fields = list(inputs.values()) if isinstance(inputs, Mapping) else inputs
+    if not isinstance(fields, list) or not all(isinstance(each, str) and each for each in fields):
+        message = "Must be a JSON array of fields in order, or an object of fields by input."
+        yield "config.inputs", message
+    elif len(fields) > MAX_PREDICTORS:
+        yield "config.inputs", f"Has {len(fields)} fields; at most {MAX_PREDICTORS} are allowed."
 
 
 CHECKS: Mapping[str, Check] = {
