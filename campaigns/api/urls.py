@@ -14,6 +14,7 @@ from campaigns.api import (
     flows,
     interactions,
     members,
+    model_scores,
     models,
     policies,
     ranking_profiles,
@@ -56,6 +57,8 @@ results_of_run = results.ResultsViewSet.as_view(READ_LIST)
 files_of_run = run_views.RunFileViewSet.as_view(READ_LIST)
 only_file = run_views.DownloadViewSet.as_view({"get": "only_file"})
 download = run_views.DownloadViewSet.as_view({"get": "download"})
+score_by_model = model_scores.ScoreViewSet.as_view({"post": "score"})
+artifact_of_model = model_scores.ArtifactViewSet.as_view({"put": "upload"})
 flow_actions = {
     "publish": {"post": "publish"},
     "rollback": {"post": "rollback"},
@@ -96,6 +99,8 @@ urlpatterns = [
     ),
     *resource("ranking-profiles", ranking_profiles.RankingProfileViewSet, LIST, CHANGE),
     *resource("algorithm-models", models.ModelViewSet, LIST, CHANGE),
+    path("algorithm-models/<str:id>/score", score_by_model),
+    path("algorithm-models/<str:id>/artifact", artifact_of_model),
     path("schemas/upload", uploads.UploadViewSet.as_view({"post": "upload"})),
     *resource("schemas", schemas.SchemaViewSet, LIST, CHANGE),
     path("schemas/<str:id>/data", schemas.SchemaViewSet.as_view(SCHEMA_DATA)),

@@ -3,9 +3,11 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import F, Func, Model, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.fields import BooleanField
 
 from campaigns.models import (
+    AlgorithmModel,
     Category,
     Channel,
     ContactPolicy,
@@ -103,6 +105,8 @@ def users_of(row: Any) -> list[Model]:
     for model in (QualificationRule, ContactPolicy, VolumeConstraint):
         users += model.objects.of(row.tenant_id).filter(scoped_to(doomed)).order_by("pk")
     users += policies_naming(row)
+    if isinstance(row, AlgorithmModel):
+        users += rules_scored_by(row)
     return users + list(flows_naming(row))
 
 
@@ -129,13 +133,34 @@ def policies_naming(row: Any) -> QuerySet[ContactPolicy]:
     return policies.filter(condition).order_by("pk")
 
 
+def rules_scored_by(row: AlgorithmModel) -> QuerySet[QualificationRule]:
+    """Rules whose config names the model."""
+    rules: QuerySet[QualificationRule] = QualificationRule.objects.of(row.tenant_id)
+    return rules.filter(names_model(F("config"), row)).order_by("pk")
+
+
+def names_model(config: F, row: AlgorithmModel) -> Func:
+    """Whether a model's key stands anywhere in the config under a name that means a model."""
+    return Func(
+        config,
+        Value("$.** ? (@.modelKey == $key || @.shadowModelKeys[*] == $key)"),
+        Func(Value("key"), Value(row.key), function="jsonb_build_object"),
+        function="jsonb_path_exists",
+        template="%(function)s(%(expressions)s)",
+        output_field=BooleanField(),
+    )
+
+
 def flows_naming(row: Any) -> QuerySet[Flow]:
-    """Flows whose draft or newest version lists the row in its inventory."""
+    """Flows whose draft or newest version lists the row in its inventory, or scores by it."""
     flows: QuerySet[Flow] = Flow.objects.of(row.tenant_id)
+    newest = FlowVersion.objects.filter(flow=OuterRef("pk")).order_by("-version")
+    with_newest = flows.alias(newest=Subquery(newest.values("config")[:1]))
+    if isinstance(row, AlgorithmModel):
+        in_any = Q(names_model(F("draft_config"), row)) | Q(names_model(F("newest"), row))
+        return with_newest.filter(in_any).order_by("pk")
     if type(row) not in FLOW_LISTS:
         return flows.none()
     listed = {"nodes": [{"config": {FLOW_LISTS[type(row)]: [row.public_id]}}]}
-    newest = FlowVersion.objects.filter(flow=OuterRef("pk")).order_by("-version")
-    with_newest = flows.alias(newest=Subquery(newest.values("config")[:1]))
     in_either = Q(draft_config__contains=listed) | Q(newest__contains=listed)
     return with_newest.filter(in_either).order_by("pk")
