@@ -37,14 +37,21 @@ def prepare(job: Job) -> None:
     """Make the places for the run's results and contacts, unless an earlier attempt has."""
     with transaction.atomic():
         own = connection.connection
-        own.execute("SELECT pg_advisory_xact_lock(%s)", [PREPARE_LOCK])
+        _lock(own)
         run = CampaignRun.unscoped.only("contacts_at", "reopened").get(pk=job.run_key)
         results.create_table(own, job.run_key, run.reopened)
         if run.contacts_at is None:
-            at = _now(own)
-            _ensure_partition(own, at)
+            at = make_ready(own)
             CampaignRun.unscoped.filter(pk=job.run_key).update(contacts_at=at)
             ContactHold.objects.create(run_id=job.run_key, at=at)
+
+
+def make_ready(own: psycopg.Connection) -> datetime:
+    """The present instant, whose partition is there once the present transaction ends."""
+    _lock(own)
+    at = _now(own)
+    _ensure_partition(own, at)
+    return at
 
 
 def load(rows: ResultRows, job: Job, at: datetime) -> None:
@@ -100,6 +107,10 @@ def microseconds(at: datetime) -> int:
 
 def partition(at: datetime) -> str:
     return f"{PARENT}_{at.astimezone(UTC):y%Ym%m}"
+
+
+def _lock(own: psycopg.Connection) -> None:
+    own.execute("SELECT pg_advisory_xact_lock(%s)", [PREPARE_LOCK])
 
 
 def _now(own: psycopg.Connection) -> datetime:

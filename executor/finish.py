@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -147,7 +146,9 @@ def _caps(job: Job, run: CampaignRun, won: NDArray[np.int64]) -> list[dict[str, 
 def _show(own: psycopg.Connection, lease: Lease, job: Job, ending: Ending) -> None:
     run = ending.run
     if run.reopened:
-        contacts.add_late(own, job, run.contacts_at or datetime.now(UTC), run.reopened)
+        # Policies count contacts by the day on which they are made, which may not be the run's.
+        at = None if run.has_policies else run.contacts_at
+        contacts.add_late(own, job, at or contacts.make_ready(own), run.reopened)
         results.merge(own, run.pk, run.reopened)
     else:
         results.attach(own, run.pk)

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from threading import Lock
 
 import numpy as np
+from django.db import connection
 
 from campaigns.models import CampaignRun
 from executor.allocation import Candidates, may_bind
-from executor.errors import Rejected
+from executor.errors import Rejected, Retryable
 from executor.flow.compile import compile_flow
 from executor.flow.plan import Plan
 from executor.progress import Lease
@@ -21,6 +22,8 @@ from executor.storage import Storage, open_storage
 
 #: Candidates are packed into 16 bits with their rank order.
 MAX_CANDIDATES = 32_000
+#: Types of nodes for which a run needs the turn of its tenant, as in campaigns/models/turn.py.
+POLICY_NODES = ("contact_policy", "call_flow")
 #: Jobs that are kept: chunks of many runs may be worked on in turn.
 KEPT = 16
 
@@ -58,12 +61,32 @@ def begin(lease: Lease) -> Job:
     """
     run = CampaignRun.unscoped.select_related("campaign", "tenant").get(pk=lease.run_key)
     if run.spec is None:
-        run.spec = make_spec(run, datetime.now(UTC)).to_json()
+        spec = make_spec(run, _now())
+        if applies_policies(spec.flow) and not run.has_policies:
+            raise Retryable(
+                "the flow was published with contact policies after the run was claimed"
+            )
+        run.spec = spec.to_json()
         run.save(update_fields=["spec"])
         lease.event("started", f"claimed with token {lease.token}")
     elif run.phase == CampaignRun.Phase.FREEZE:
         lease.event("resumed", f"taken over with token {lease.token}")
     return _make(run)
+
+
+def applies_policies(part: object) -> bool:
+    """Whether a flow has a node, however deep, that applies contact policies or may call one."""
+    if isinstance(part, dict):
+        return part.get("type") in POLICY_NODES or any(map(applies_policies, part.values()))
+    return isinstance(part, list) and any(map(applies_policies, part))
+
+
+def _now() -> datetime:
+    """By PostgreSQL's clock, as all contacts are: what has become true before is not after it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now.astimezone(UTC)
 
 
 _jobs: OrderedDict[int, Job] = OrderedDict()

@@ -12,8 +12,9 @@ from typing import Any, Self
 
 import psycopg
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
+from campaigns.models.turn import TURN_LOCK, applies
 from executor.heartbeat import Cancelled, Heartbeat, LeaseLost, Paused, Stopped, stopping
 from executor.queue import CLAIMABLE
 from kaireon.database.base import dsn
@@ -24,10 +25,18 @@ SET status = CASE status WHEN 'cancelling' THEN status ELSE 'running' END,
     fencing_token = fencing_token + 1,
     lease_until = now() + make_interval(secs => %(lease)s),
     started_at = coalesce(started_at, now()),
+    has_policies = {applies("run")},
+    policy_turn = policy_turn OR status <> 'cancelling' AND phase = 'claim' AND {applies("run")},
     waits_for = ''
 WHERE id = %(run)s AND {CLAIMABLE}
 RETURNING fencing_token, status
 """  # noqa: S608 - a constant of ours
+
+# Only a first step needs a turn; PostgreSQL looks at the rows anew once it has the lock.
+LOCK = """
+SELECT pg_advisory_xact_lock(%(lock)s, (tenant_id %% 2147483648)::int)
+FROM campaigns_campaignrun WHERE id = %(run)s AND phase = 'claim'
+"""
 
 BEAT = """
 UPDATE campaigns_campaignrun
@@ -53,7 +62,8 @@ VALUES (%s, clock_timestamp(), %s, %s, %s)
 
 def claim(run_key: int) -> "Lease | None":
     """Take a run whose next step is to be done by compare-and-set; None if it is not ours."""
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LOCK, {"run": run_key, "lock": TURN_LOCK})
         cursor.execute(CLAIM, {"run": run_key, "lease": settings.KAIREON_LEASE_SECONDS})
         row = cursor.fetchone()
     if row is None:

@@ -8,11 +8,13 @@ from typing import Any
 
 from django.db import connection
 
+from campaigns.models.turn import must_wait
+
 #: Phases whose work is the chunks'; in all others the run has a single next step.
 CHUNK_PHASES = ("decide", "write")
 
 #: A run (as `run`) whose next step is to be done, with nobody doing it.
-CLAIMABLE = """
+CLAIMABLE = f"""
 (run.lease_until IS NULL OR run.lease_until < now())
 AND (
   run.status = 'pending' AND NOT (run.in_turn AND EXISTS (
@@ -24,7 +26,8 @@ AND (
     SELECT FROM campaigns_runchunk AS busy
     WHERE busy.run_id = run.id AND busy.lease_until > now())
 )
-"""
+AND NOT {must_wait("run")}
+"""  # noqa: S608 - constants of ours
 
 #: A chunk (as `chunk`) that its run's present phase has still to do, with nobody doing it.
 TAKEABLE = """
@@ -39,7 +42,7 @@ SELECT run.id FROM campaigns_campaignrun AS run
 WHERE run.status IN ('pending', 'running', 'cancelling') AND {CLAIMABLE}
 ORDER BY run.priority DESC, run.created_at, run.id
 LIMIT %s
-"""  # noqa: S608 - constants of ours
+"""  # noqa: S608
 
 CHUNKS = f"""
 SELECT chunk.run_id, count(*) FROM campaigns_runchunk AS chunk

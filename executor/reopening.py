@@ -10,8 +10,10 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import Count, Sum
 
-from campaigns.models import CampaignRun, RunChunk
+from campaigns.models import CampaignRun, Contact, RunChunk
 from executor import contacts, manifest, results
+from executor.errors import Rejected
+from executor.freeze import KEY, read_chunk
 from executor.job import Job
 from executor.manifest import Phase
 from executor.progress import EVENT, Lease
@@ -59,8 +61,10 @@ def times(run_key: int) -> int:
 def take_up(lease: Lease, job: Job) -> None:
     """Make the table beside, and have the chunks done; what others have won counts with the caps.
 
-    May be repeated: nothing is anybody's to take before the phase is entered.
+    May be repeated: nothing is anybody's to take before the phase is entered. Raises Rejected if
+    contact policies would have to go by a history that is not the present one any more.
     """
+    _check_history(lease, job)
     chunks = RunChunk.objects.filter(run_id=lease.run_key)
     counted = chunks.filter(status=RunChunk.Status.FROZEN).aggregate(left=Count("pk"))
     written = chunks.filter(status=RunChunk.Status.WRITTEN).aggregate(sum=Sum("customers"))
@@ -68,6 +72,22 @@ def take_up(lease: Lease, job: Job) -> None:
     contacts.prepare(job)
     name = "decide" if job.may_bind(audience or 0) else "write"
     manifest.enter(lease, Phase(name, counted["left"], done=written["sum"] or 0))
+
+
+def _check_history(lease: Lease, job: Job) -> None:
+    """Counts of contacts were frozen when the run began: they must not have grown since."""
+    if not CampaignRun.unscoped.values_list("has_policies", flat=True).get(pk=lease.run_key):
+        return
+    since = Contact.objects.filter(tenant_id=job.tenant_key, at__gt=job.spec.now)
+    others = since.exclude(run_id=lease.run_key)
+    chunks = RunChunk.objects.filter(run_id=lease.run_key, status=RunChunk.Status.FROZEN)
+    for number, input_key in chunks.order_by("number").values_list("number", "input_key"):
+        keys = read_chunk(job.storage, input_key, [KEY])[KEY].to_list()
+        if others.extra(where=["customer_key = ANY(%s)"], params=[keys]).exists():
+            raise Rejected(
+                f"customers of chunk {number} have had contacts of other runs since, which contact"
+                " policies would not see; ask for a new run instead"
+            )
 
 
 def stop(run_key: int, error: str, traceback: str, lease: Lease | None) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 
 import psycopg
 
+from campaigns.models.turn import must_wait
+
 #: A process not seen for so long is taken for gone.
 SEEN_SECONDS = 60
 
@@ -20,7 +22,7 @@ GROUP BY status
 """
 
 # Pending, and neither waiting for its turn nor put back for a while.
-UNDISPATCHED = """
+UNDISPATCHED = f"""
 SELECT extract(epoch FROM now() - min(run.created_at))::float8
 FROM campaigns_campaignrun AS run
 WHERE run.status = 'pending' AND (run.lease_until IS NULL OR run.lease_until < now())
@@ -28,7 +30,8 @@ WHERE run.status = 'pending' AND (run.lease_until IS NULL OR run.lease_until < n
     SELECT FROM campaigns_campaignrun AS earlier
     WHERE earlier.campaign_id = run.campaign_id AND earlier.run_number < run.run_number
       AND earlier.status IN ('pending', 'running', 'paused', 'cancelling')))
-"""
+  AND NOT {must_wait("run")}
+"""  # noqa: S608 - constants of ours
 
 ENDED = """
 SELECT status, count(*), coalesce(sum(audience_count), 0)::bigint,

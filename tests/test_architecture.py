@@ -57,6 +57,7 @@ MAY_IMPORT = {
     "kaireon.access.apps": ["kaireon.access", "kaireon.checks"],
     "kaireon.health": ["kaireon", "campaigns.models"],
     "kaireon.outgoing": [],
+    "kaireon.vitals": ["kaireon", "campaigns.models.turn"],  # which runs wait for another
     "kaireon.urls": ["kaireon", "campaigns.api", "campaigns.admin"],
     "campaigns": [],
     "campaigns.apps": ["campaigns"],

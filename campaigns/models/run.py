@@ -52,6 +52,10 @@ class CampaignRun(TenantScoped):
     priority = models.PositiveSmallIntegerField(default=50)
     #: Whether it must wait for the earlier runs of its campaign to end.
     in_turn = models.BooleanField(default=False)
+    #: Whether the flow in its spec applies contact policies, and whether it has, or had, the turn
+    #: of its tenant that this takes: see `campaigns.models.turn`.
+    has_policies = models.BooleanField(default=False, db_default=False)
+    policy_turn = models.BooleanField(default=False, db_default=False)
 
     scheduled_for = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())

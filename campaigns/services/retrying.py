@@ -54,7 +54,9 @@ def open_again(stored: CampaignRun, customers: dict[int, int]) -> None:
     stored.status, stored.phase = Status.RUNNING, CampaignRun.Phase.CLAIM
     stored.reopened += 1
     stored.customers_done = 0
-    stored.save(update_fields=["status", "phase", "reopened", "customers_done"])
+    stored.policy_turn = False  # it waits for it anew
+    fields = ["status", "phase", "reopened", "customers_done", "policy_turn"]
+    stored.save(update_fields=fields)
     RunChunk.objects.filter(run=stored, number__in=customers).update(
         status=RunChunk.Status.FROZEN,
         reopened=stored.reopened,

@@ -3,10 +3,23 @@
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import BooleanField, Case, Exists, OuterRef, Q, QuerySet, Subquery, When
+from django.db.models import (
+    BigIntegerField,
+    BooleanField,
+    Case,
+    Exists,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    When,
+)
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from campaigns.models import CampaignRun, RunChunk, Worker
+from campaigns.models.turn import ahead_of
+from kaireon import ids
 
 Status = CampaignRun.Status
 #: A process that has not been seen for so long takes nothing.
@@ -25,7 +38,10 @@ def with_waits(runs: QuerySet[CampaignRun]) -> QuerySet[CampaignRun]:
     )
     workers = Worker.objects.exclude(kind=Worker.Kind.PULSE).filter(seen_at__gt=Now() - SEEN)
     held = Q(lease_until__gt=Now()) | Q(Exists(chunks.filter(lease_until__gt=Now())))
-    return runs.annotate(
+    ahead = RawSQL(ahead_of(CampaignRun._meta.db_table), (), BigIntegerField())  # noqa: S611 - ours
+    first = CampaignRun.unscoped.filter(pk=OuterRef("run_ahead"))
+    return runs.annotate(run_ahead=ahead).annotate(
+        ahead_status=Subquery(first.values("status")),
         earlier_run=Case(
             When(
                 status=Status.PENDING,
@@ -53,6 +69,10 @@ def waits_for(run: Any) -> str:
         return ""
     if run.earlier_run is not None:
         return f"run {run.earlier_run} of the campaign to end"
+    if run.run_ahead is not None:
+        paused = ", which is paused" if run.ahead_status == Status.PAUSED else ""
+        name = ids.encode("CampaignRun", run.run_ahead)
+        return f"run {name} with contact policies to end{paused}"
     if run.later_chunk is not None:
         return str(run.waits_for) or f"another attempt at chunk {run.later_chunk}"
     if not run.is_held and not run.is_manned:
