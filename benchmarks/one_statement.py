@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.floor import build_index, settle
+from benchmarks.python_loop import plain_terms
 from benchmarks.runs import Subject
 from executor.flow.conditions import Leaf
 from executor.flow.operators import Op
@@ -57,7 +58,7 @@ def read_offers(plan: Plan) -> list[OfferLine]:
         lines.append(
             OfferLine(
                 key=offer.key,
-                family=plan.score.terms[mine[0]][0].column,
+                family=plain_terms(plan)[mine[0]][0].column,
                 packed=(fixed << PLACE_BITS) + PLACES - place,
                 least=_least(plan, tuple(mine)),
                 creatives=tuple(c.creative_key for c in candidates),
@@ -124,7 +125,7 @@ def _pieces(plan: Plan) -> dict[str, sql.Composable]:
 
 def _factors(plan: Plan, offers: list[OfferLine]) -> dict[str, str]:
     """What depends on the customer, once for each family: weighted propensity and relevance."""
-    unit = repr(plan.score.terms[0][0].weight * UNIT)
+    unit = repr(plain_terms(plan)[0][0].weight * UNIT)
     factors = {
         family: f"round({unit}::float8 * ln({family}) + relevance)::bigint << {PLACE_BITS}"
         for family in _families(offers)

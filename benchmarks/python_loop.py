@@ -23,7 +23,7 @@ from benchmarks.runs import Subject
 from executor.contacts import PARENT as CONTACTS
 from executor.flow.conditions import Condition, Leaf
 from executor.flow.operators import Op
-from executor.flow.plan import Plan, Term
+from executor.flow.plan import Plan, Step, Term
 from executor.results import PARENT as RESULTS
 from executor.scoring import UNIT
 from executor.spec import VIEW_SCHEMA
@@ -156,12 +156,13 @@ def compile_decision(plan: Plan, funnel: list[list[int]]) -> Callable[[Row], Seq
     """A function from a customer to its best candidates, best first, that counts the funnel."""
     everything = (1 << len(plan.candidates)) - 1
     steps = [
-        (_test(step.condition), sum(1 << place for place in step.candidates), counts)
+        (_test(_condition(step)), sum(1 << place for place in step.candidates), counts)
         for step, counts in zip(plan.steps, funnel, strict=True)
     ]
-    terms = list(dict.fromkeys(term for each in plan.score.terms for term in each))
+    of_candidates = plain_terms(plan)
+    terms = list(dict.fromkeys(term for each in of_candidates for term in each))
     factors = [_factor(term) for term in terms]
-    distinct = list(dict.fromkeys(plan.score.terms))
+    distinct = list(dict.fromkeys(of_candidates))
     sums = [tuple(terms.index(term) for term in each) for each in distinct]
     offers = _offers(plan, distinct)
     top = plan.k
@@ -194,10 +195,23 @@ def compile_decision(plan: Plan, funnel: list[list[int]]) -> Callable[[Row], Seq
     return decide
 
 
+def _condition(step: Step) -> Condition:
+    assert not isinstance(step.condition, bool)  # noqa: S101 - no policy of the benchmark is broken
+    return step.condition
+
+
+def plain_terms(plan: Plan) -> list[tuple[Term, ...]]:
+    """The terms of each candidate, in a plan without soft rules."""
+    found = [tuple(one for one in each if isinstance(one, Term)) for each in plan.score.terms]
+    assert found == list(plan.score.terms)  # noqa: S101 - the benchmark's rules are hard
+    return found
+
+
 def _offers(plan: Plan, distinct: list[tuple[Term, ...]]) -> list[list[Group]]:
     offers: dict[int, dict[int, list[tuple[int, int, int]]]] = {}
+    of_candidates = plain_terms(plan)
     for place, candidate in enumerate(plan.candidates):
-        terms = distinct.index(plan.score.terms[place])
+        terms = distinct.index(of_candidates[place])
         constant = round(UNIT * plan.score.constants[place])
         groups = offers.setdefault(candidate.offer, {})
         groups.setdefault(terms, []).append((constant, -place, 1 << place))

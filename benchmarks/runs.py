@@ -16,8 +16,8 @@ from benchmarks.memory import Peaks, postmaster_of, watch_memory
 from campaigns.models import Campaign, CampaignRun, RunChunk, RunFile
 from executor import results
 from executor.contacts import PARENT as CONTACTS
-from executor.flow.compile import compile_flow
 from executor.flow.plan import Plan
+from executor.planning import decider_of
 from executor.spec import RunSpec
 from executor.storage import open_storage
 from kaireon.access.models import Tenant
@@ -50,7 +50,7 @@ class Subject:
 
 def subject_of(run: MeasuredRun) -> Subject:
     spec = RunSpec.from_json(CampaignRun.unscoped.values_list("spec", flat=True).get(pk=run.key))
-    plan = compile_flow(spec.flow, spec.catalog, spec.kinds)
+    plan = decider_of(spec, open_storage()).plan
     return Subject(run.key, plan, spec.view, spec.key_column)
 
 

@@ -47,5 +47,5 @@ class DecideAhead:
             self._futures[number] = self._thread.submit(self._decide, number, frame)
 
     def _decide(self, number: int, frame: pl.DataFrame) -> Decided:
-        winners, counts = decide(self._job.plan, frame)
+        winners, counts = decide(self._job.decider, frame)
         return Decided(spool(self._job, str(self._token), number, "winners", winners), counts)

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from campaigns.models import CampaignRun, RunChunk
 from executor import contacts, manifest
 from executor.allocation import (
+    NONE,
     CapReport,
     CapUse,
     FirstCome,
@@ -17,17 +19,16 @@ from executor.allocation import (
     uncapped_reports,
 )
 from executor.allocation_greedy import Greedy
-from executor.decide import assess, total
-from executor.freeze import HASH, read_chunk
+from executor.decide import Decider, assess, choose, total
+from executor.flow.inputs import HASH
+from executor.freeze import read_chunk
+from executor.hashing import tie_hash
 from executor.job import Job
 from executor.manifest import Chunk, Phase
 from executor.progress import Lease
 from executor.ranking import matrix
 from executor.spool import spool
 from executor.summary import cap_lines
-
-#: What sets the hash used for ties apart from every other use of h(key).
-TIE_SALT = 0x7469655F627265AB
 
 
 def apply_caps(lease: Lease, job: Job) -> None:
@@ -93,26 +94,29 @@ def _matrix(lease: Lease, job: Job, chunk: Chunk) -> tuple[NDArray[np.int32], ND
     """Recompute a chunk's candidates from its frozen rows: cheaper than spooling the matrix."""
     lease.check()
     frame = read_chunk(job.storage, chunk.input_key)
-    assessed = assess(job.plan, frame)
-    keys = matrix(job.plan, assessed.scores, assessed.bits)
+    keys = _keys(job.decider, frame)
     if HASH not in frame.columns:
         return keys, np.zeros(frame.height, dtype=np.uint64)
     return keys, tie_hash(frame[HASH].to_numpy(), job.spec.seed)
 
 
-def tie_hash(h: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
-    """h(key) mixed for breaking ties of one campaign; see splitmix64."""
-    salt = splitmix64(np.array([seed ^ TIE_SALT], dtype=np.uint64))
-    return splitmix64(h.view(np.uint64) ^ salt)
+def _keys(decider: Decider, frame: pl.DataFrame) -> NDArray[np.int32]:
+    """The score of each candidate that a customer may be given.
 
-
-def splitmix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014)."""
-    with np.errstate(over="ignore"):
-        z = x + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.asarray(z ^ (z >> np.uint64(31)))
+    Where the best k are not simply the answer, a customer may only be given what was picked: any
+    part of a pick keeps to the limits of categories and placements.
+    """
+    assessed = assess(decider, frame)
+    keys = matrix(decider.plan, assessed.scores, assessed.bits)
+    if not decider.plan.ranking.is_plain:
+        picked = choose(decider, frame, assessed)
+        others = np.ones(keys.shape, dtype=np.bool_)
+        others[picked.row, picked.candidate] = False
+        keys[others] = NONE
+    held = decider.held(frame)
+    if held is not None:
+        keys[held] = NONE
+    return keys
 
 
 def _report(job: Job, reports: list[CapReport], lowered: int) -> dict[str, Any]:

@@ -12,8 +12,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from executor import hashing
 from executor.flow.columns import column_expr
-from executor.flow.plan import Plan, Step
+from executor.flow.conditions import Condition
+from executor.flow.inputs import HASH
+from executor.flow.plan import Plan, Split, Step
 
 #: (words, customers) of uint64: a word of all customers lies together in memory.
 Bits: TypeAlias = NDArray[np.uint64]
@@ -29,12 +32,32 @@ class Removed:
 
 def eligible(plan: Plan, frame: pl.DataFrame) -> tuple[Bits, list[Removed]]:
     """Run every step in order. Returns the bits and what each step removed, in plan order."""
-    every = bit_set(range(len(plan.candidates)), plan)
-    bits = np.repeat(every[:, np.newaxis], frame.height, axis=1)
+    bits = every_candidate(plan, frame)
     return bits, [
         remove(bits, ~kept, bit_set(step.candidates, plan))
         for step, kept in zip(plan.steps, _conditions(plan.steps, frame), strict=True)
     ]
+
+
+def every_candidate(plan: Plan, frame: pl.DataFrame) -> Bits:
+    """All candidates of all customers; of the variants of a creative each has one."""
+    every = bit_set(range(len(plan.candidates)), plan)
+    bits = np.repeat(every[:, np.newaxis], frame.height, axis=1)
+    for split in plan.splits:
+        drawn = variants(plan, split, frame[HASH].to_numpy())
+        for number, candidate in enumerate(split.candidates):
+            remove(bits, drawn != number, bit_set((candidate,), plan))
+    return bits
+
+
+def variants(plan: Plan, split: Split, h: hashing.Hash) -> NDArray[np.intp]:
+    """Which variant each customer has: the same in every run, while the weights stay."""
+    first = plan.candidates[split.candidates[0]]
+    offer, channel = plan.offers[first.offer].key, plan.channels[first.channel].key
+    mixed = hashing.mixed(h, hashing.VARIANT, offer, channel, first.placement_key or 0)
+    ends = np.cumsum(split.weights)
+    drawn = hashing.uniform(mixed) * ends[-1]
+    return np.asarray(np.searchsorted(ends[:-1], drawn, side="right"))
 
 
 def words(plan: Plan) -> int:
@@ -74,6 +97,13 @@ def column(bits: Bits, candidate: int) -> NDArray[np.bool_]:
 
 def _conditions(steps: Sequence[Step], frame: pl.DataFrame) -> list[NDArray[np.bool_]]:
     kept = frame.select(
-        column_expr(step.condition).alias(str(number)) for number, step in enumerate(steps)
+        condition_expr(step.condition).alias(str(number)) for number, step in enumerate(steps)
     )
     return [series.to_numpy() for series in kept.iter_columns()]
+
+
+def condition_expr(condition: Condition | bool) -> pl.Expr:
+    """What holds for each customer; never null."""
+    if isinstance(condition, bool):
+        return pl.repeat(condition, pl.len())
+    return column_expr(condition)

@@ -14,8 +14,8 @@ from django.db import connection
 
 from executor.arrow import ArrowError, frames
 from executor.errors import Broken, Rejected, Retryable
-from executor.flow.inputs import Inputs
-from executor.freezing_sql import HASH, KEY, freezing_sql, short_name
+from executor.flow.inputs import HASH, KEY, Inputs
+from executor.freezing_sql import freezing_sql, short_name
 from executor.progress import Lease
 from executor.spec import RunSpec
 from executor.storage import Storage

@@ -12,13 +12,12 @@ from datetime import datetime
 from psycopg import sql
 
 from executor.errors import Rejected
-from executor.flow.inputs import MARK, Enrichment, Inputs, Metric, SegmentFlag
+from executor.flow.inputs import HASH, KEY, MARK, Enrichment, Inputs, Metric, SegmentFlag
 from executor.flow.operators import quoted
 from executor.flow.types import Column, Cursor, column_sql, read_columns, unique_columns
 from executor.history import history_sql
 from executor.spec import VIEW_SCHEMA, RunSpec
 
-KEY, HASH = "_key", "_hash"
 #: PostgreSQL cuts longer names.
 LONGEST_NAME = 63
 

@@ -13,9 +13,10 @@ from django.db import connection
 
 from campaigns.models import CampaignRun
 from executor.allocation import Candidates, may_bind
+from executor.decide import Decider
 from executor.errors import Rejected, Retryable
-from executor.flow.compile import compile_flow
 from executor.flow.plan import Plan
+from executor.planning import decider_of
 from executor.progress import Lease
 from executor.spec import RunSpec, make_spec
 from executor.storage import Storage, open_storage
@@ -32,11 +33,15 @@ KEPT = 16
 class Job:
     run_key: int
     spec: RunSpec
-    plan: Plan
+    decider: Decider
     storage: Storage
     #: Fixed when the run begins: the tenant and campaign of its contacts.
     tenant_key: int
     campaign_key: int
+
+    @property
+    def plan(self) -> Plan:
+        return self.decider.plan
 
     @property
     def candidates(self) -> Candidates:
@@ -110,9 +115,11 @@ def load(run_key: int) -> Job:
 
 def _make(run: CampaignRun) -> Job:
     spec = RunSpec.from_json(run.spec or {})
-    plan = compile_flow(spec.flow, spec.catalog, spec.kinds)
+    storage = open_storage()
+    decider = decider_of(spec, storage)
+    plan = decider.plan
     if not plan.candidates:
         raise Rejected(f"there is nothing to recommend: {plan.why_empty()}")
     if len(plan.candidates) > MAX_CANDIDATES:
         raise Rejected(f"{len(plan.candidates)} candidates are more than {MAX_CANDIDATES}")
-    return Job(run.pk, spec, plan, open_storage(), run.tenant_id, run.campaign_id)
+    return Job(run.pk, spec, decider, storage, run.tenant_id, run.campaign_id)

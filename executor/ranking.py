@@ -53,6 +53,12 @@ def matrix(plan: Plan, scores: Scores, bits: Bits) -> NDArray[np.int32]:
     return keys
 
 
+def packed_key(scores: Scores, profiles: NDArray[np.int64], candidate: int) -> NDArray[np.int64]:
+    """Score and place of a candidate in one integer, for customers with these profiles."""
+    shifted: NDArray[np.int64] = (profiles[scores.profile_of[candidate]] + _OFFSET) << _PLACE_BITS
+    return shifted + np.int64(_place(scores, candidate))
+
+
 def _rank_block(
     plan: Plan, scores: Scores, bits: Bits, block: slice, slots: NDArray[np.int64]
 ) -> None:

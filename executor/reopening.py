@@ -44,6 +44,13 @@ FROM campaigns_campaignrun AS run
 WHERE run.id = %(run)s AND chunk.run_id = run.id AND chunk.reopened = run.reopened
 """
 
+UNHOLD = """
+DELETE FROM campaigns_heldout AS held
+USING campaigns_runchunk AS chunk, campaigns_campaignrun AS run
+WHERE run.id = %(run)s AND chunk.run_id = run.id AND chunk.reopened = run.reopened
+  AND held.run_id = run.id AND held.chunk = chunk.number
+"""
+
 CLOSE = """
 UPDATE campaigns_campaignrun
 SET status = 'completed_with_errors', phase = 'done', chunks_left = 0, lease_until = NULL,
@@ -121,6 +128,7 @@ def undo(lease: Lease) -> None:
         if cursor.rowcount != 1:
             return
         cursor.execute(LETTERS, told)
+        cursor.execute(UNHOLD, told)
         cursor.execute(BURY, told)
         cursor.execute(EVENT, [lease.run_key, "completed_with_errors", "as before", "{}"])
     open_storage().delete(keys)

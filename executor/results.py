@@ -15,10 +15,10 @@ from psycopg import sql
 
 from executor import pgcopy
 from executor.allocation import Winners
+from executor.flow.inputs import KEY
 from executor.flow.plan import Plan
-from executor.freeze import KEY
 from executor.pgcopy import Field
-from executor.scoring import as_score
+from executor.scoring import as_score, true_keys
 
 PARENT = "campaigns_recommendation"
 COLUMNS = (
@@ -84,7 +84,7 @@ def result_rows(plan: Plan, frame: pl.DataFrame, winners: Winners) -> ResultRows
         creatives=creatives[winners.candidate],
         without_creative=creatives[winners.candidate] == 0,
         ranks=winners.rank,
-        scores=as_score(winners.key),
+        scores=as_score(true_keys(plan, winners)),
     )
 
 

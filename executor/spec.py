@@ -5,7 +5,7 @@ machine, decides the same.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,8 +28,10 @@ from executor import s3
 from executor.allocation import Caps
 from executor.artifacts import facts_of
 from executor.errors import Rejected
+from executor.evidence_counts import count_evidence
 from executor.flow.catalog import Catalog, ChannelFacts, CreativeFacts, OfferFacts, RuleFacts
 from executor.flow.types import Kind, read_columns
+from executor.referred import with_referred
 from kaireon.access.models import Tenant
 
 VIEW_SCHEMA = "segments"
@@ -73,12 +75,15 @@ class RunSpec:
     #: The tenant, and the time zone of its days.
     tenant_key: int = 0
     zone: str = "UTC"
+    #: Percent of the customers held out, of the tenant and of the campaign.
+    holdout: tuple[float, float] = (0.0, 0.0)
 
     def to_json(self) -> dict[str, Any]:
         data = {name: getattr(self, name) for name in self.__slots__}
         data["kinds"] = {name: str(kind) for name, kind in self.kinds.items()}
         data["catalog"] = self.catalog.to_json()
         data["caps"] = asdict(self.caps)
+        data["holdout"] = list(self.holdout)
         data["file"] = asdict(self.file) | {"columns": list(self.file.columns)}
         return data
 
@@ -91,6 +96,7 @@ class RunSpec:
                 "catalog": Catalog.from_json(data["catalog"]),
                 "caps": Caps(**data["caps"]),
                 "file": FileSpec.from_json(data["file"]),
+                "holdout": tuple(data.get("holdout", (0.0, 0.0))),
             }
         )
 
@@ -115,7 +121,12 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
         flow_key=flow.key,
         flow_version=version.version,
         flow=version.config,
-        catalog=load_catalog(run.tenant, channel_keys(campaign)),
+        catalog=replace(
+            with_referred(
+                load_catalog(run.tenant, channel_keys(campaign)), run.tenant, version.config
+            ),
+            evidence=count_evidence(run.tenant, now),
+        ),
         caps=Caps(
             total=campaign.max_total_per_run,
             per_offer=campaign.max_per_offer,
@@ -126,6 +137,7 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
         chunk_rows=settings.KAIREON_CHUNK_ROWS,
         tenant_key=run.tenant_id,
         zone=run.tenant.timezone,
+        holdout=(run.tenant.holdout_percent, campaign.holdout_percent),
     )
 
 

@@ -3,7 +3,7 @@
 from django.db import connection, transaction
 
 from campaigns.models import CampaignRun, RunChunk
-from executor import contacts, manifest, outfile, reopening, results
+from executor import contacts, heldout, manifest, outfile, reopening, results
 from executor.ahead import DecideAhead
 from executor.chunks import TakenChunk
 from executor.decide import decide, won
@@ -30,7 +30,8 @@ def freeze_customers(lease: Lease, job: Job) -> None:
         frozen = freeze(
             job.spec,
             job.plan.columns,
-            hashed=breaks_ties(job.spec),
+            inputs=job.plan.inputs,
+            hashed=breaks_ties(job.spec) or job.decider.is_hashed,
             storage=job.storage,
             lease=lease,
             look=ahead.look,
@@ -59,7 +60,7 @@ def breaks_ties(spec: RunSpec) -> bool:
 
 def decide_chunk(job: Job, chunk: TakenChunk) -> None:
     """A cap may bind: decide the chunk as if there were none, and spool the winners."""
-    winners, counts = decide(job.plan, read_chunk(job.storage, chunk.input_key))
+    winners, counts = decide(job.decider, read_chunk(job.storage, chunk.input_key))
     key = spool(job, chunk.folder, chunk.number, "winners", winners)
     with transaction.atomic():
         _without_waiting_for_the_disk()
@@ -74,17 +75,20 @@ def write_chunk(job: Job, chunk: TakenChunk) -> None:
     """
     if chunk.status == RunChunk.Status.FROZEN:
         frame = read_chunk(job.storage, chunk.input_key)
-        winners, counts = decide(job.plan, frame)
+        winners, counts = decide(job.decider, frame)
     else:
-        frame = read_chunk(job.storage, chunk.input_key, [KEY])
+        columns = None if any(job.decider.holdout) else [KEY]
+        frame = read_chunk(job.storage, chunk.input_key, columns)
         winners = unspool(job, chunk.winners_key)
         counts = chunk.counts | won(job.plan, winners, before=chunk.counts["served"])
     rows = results.result_rows(job.plan, frame, winners)
+    held = heldout.counterfactual_rows(job, frame)
     part_key = job.key(chunk.folder, "part", chunk.number)
     job.storage.put(part_key, outfile.part(job.spec, job.plan, rows, winners))
     with transaction.atomic():
         _without_waiting_for_the_disk()
         results.load(rows, job.run_key, chunk.number, chunk.reopened)
+        heldout.load(held, job.run_key, chunk.number)
         if not chunk.reopened:
             contacts.load(rows, job, chunk.contacts_at)
         chunk.done("written", counts=counts, winners_key=chunk.winners_key, part_key=part_key)

@@ -41,6 +41,7 @@ def summarize(
     return {
         "audience": audience,
         "eligible": counts["eligible"],
+        "heldOut": counts["held"],
         "customersWithRecommendations": served,
         "totalRecommendations": recommendations,
         "averagePerCustomer": round(recommendations / served, 4) if served else 0.0,
@@ -81,9 +82,10 @@ def cap_lines(plan: Plan, reports: Sequence[CapReport]) -> list[dict[str, Any]]:
 def _funnel(
     plan: Plan, audience: int, counts: Mapping[str, Any], given_up: int
 ) -> list[dict[str, Any]]:
-    """Chunks that were given up, if any; each step in execution order; worthless scores; caps."""
+    """Chunks that were given up, if any; each step in order; worthless scores; holdout; caps."""
     steps = [(step.stage, step.node, step.label) for step in plan.steps]
-    steps.append(("score", "score", "every candidate scored zero"))
+    below = f" or below {plan.score.floor:g}" if plan.score.floor else ""
+    steps.append(("score", "score", f"every candidate scored zero{below}"))
     lines, remaining = [], audience - given_up
     if given_up:
         label = "their chunk was given up after errors"
@@ -91,6 +93,11 @@ def _funnel(
     for (stage, node, label), (customers, candidates) in zip(steps, counts["removed"], strict=True):
         remaining -= customers
         lines.append(_line(stage, node, label, (customers, candidates), remaining))
+    held = counts["held"]
+    if held:
+        remaining -= held
+        label = "held out, to measure what the campaign does"
+        lines.append(_line("holdout", "holdout", label, (held, None), remaining))
     capped = counts["capped"]
     label = "volume caps were full"
     lines.append(_line("caps", "volumeConstraints", label, (capped, None), remaining - capped))

@@ -1,12 +1,16 @@
 """A small catalog and definitions that flow tests vary."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from executor.flow.catalog import Catalog, ChannelFacts, CreativeFacts, OfferFacts, RuleFacts
 from executor.flow.types import Kind
+from executor.flow.work import Setting
 
 Json = dict[str, Any]
+
+SETTING = Setting(datetime(2026, 3, 9, 12, tzinfo=UTC))
 
 GOLD = OfferFacts(
     1,

@@ -159,7 +159,7 @@ def test_stale_change_is_refused(client: APIClient) -> None:
 
 def test_faulty_change_changes_nothing(client: APIClient) -> None:
     made = create(client, draftConfig=flow())
-    body = {"draftConfig": flow(node("enrich")), "key": "other", "status": "active", "name": "x"}
+    body = {"draftConfig": flow(node("magic")), "key": "other", "status": "active", "name": "x"}
     assert set(faults(change(client, made, **body))) == {
         "draftConfig.nodes[1].type",
         "key",
@@ -286,7 +286,7 @@ def test_draft_is_validated(client: APIClient, tenant: Tenant) -> None:
     for config, path in [
         ({}, "draftConfig.nodes"),
         ([], "draftConfig"),
-        (flow(node("enrich")), "draftConfig.nodes[1].type"),
+        (flow(node("magic")), "draftConfig.nodes[1].type"),
         (flow(inventory=inventory), "draftConfig.nodes[0].config.offerIds[0]"),
     ]:
         answer = post(client, "validate", draftConfig=config)

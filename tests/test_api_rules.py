@@ -51,8 +51,8 @@ def test_rule_scope_needs_its_id(client: APIClient, scope: dict[str, Any], messa
 @pytest.mark.parametrize(
     ("wrong", "path"),
     [
-        ({"ruleType": "recency_check"}, "ruleType"),
-        ({"scope": "global", "stage": "match"}, "stage"),
+        ({"ruleType": "recency_check"}, "config.field"),
+        ({"scope": "global", "config": {**CONFIG, "fitMultiplier": 0.5}}, "config.fitMultiplier"),
         ({"config": {}}, "config"),
         ({"config": {"field": "age", "operator": "almost", "value": 1}}, "config.operator"),
         ({"config": {"field": "age", "operator": "gt"}}, "config.value"),

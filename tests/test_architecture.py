@@ -42,6 +42,10 @@ PURE = [
     "executor.eligibility",
     "executor.scoring",
     "executor.ranking",
+    "executor.selecting",
+    "executor.hashing",
+    "executor.derive",
+    "executor.decide",
     "executor.models",
     "executor.personalize",
     "executor.errors",
@@ -79,9 +83,11 @@ MAY_IMPORT = {
         "executor.errors",
         "executor.flow",
         "executor.models",  # to validate models, and to score one customer
+        "executor.heldout",  # to drop what a run that is deleted held out
         "executor.results",  # to drop the results of a run that is deleted
         "executor.s3",  # to refuse a path that a run may not write to
-        "executor.spec",  # to say what a flow comes to for a segment
+        "executor.planning",  # to say what a flow comes to for a segment
+        "executor.spec",  # to say which columns it may read
         "executor.storage",  # to hand out the files that runs left there
         "executor.tasks",
         "executor.workers",  # to say that the scheduler lives

@@ -16,7 +16,7 @@ from benchmarks.report import print_report
 from benchmarks.runs import Subject, remove_runs
 from campaigns.models import CampaignRun, Contact, RunChunk
 from executor import runner
-from executor.flow.compile import compile_flow
+from executor.planning import decider_of
 from executor.spec import RunSpec
 from executor.storage import open_storage
 from kaireon.access.models import Tenant
@@ -123,7 +123,7 @@ def test_removing_runs_leaves_the_database_as_before_the_first() -> None:
 def test_the_loop_counts_the_same_funnel(pg_dsn: str) -> None:
     run = run_in_process(open_tenant(SMALL), 3)
     spec = RunSpec.from_json(run.spec)
-    plan = compile_flow(spec.flow, spec.catalog, spec.kinds)
+    plan = decider_of(spec, open_storage()).plan
     subject = Subject(run.pk, plan, spec.view, spec.key_column)
     with psycopg.connect(pg_dsn, autocommit=True) as own, psycopg.connect(pg_dsn) as reader:
         loop = run_loop(reader, own, subject, table="bench_scratch", sample=SMALL.customers)

@@ -11,7 +11,8 @@ from executor.flow.catalog import Catalog, CreativeFacts, Evidence, ModelFacts
 from executor.flow.compile import compile_flow
 from executor.flow.conditions import describe
 from executor.flow.parse import parse_flow
-from executor.flow.plan import Candidate, Plan
+from executor.flow.plan import Candidate, Plan, Split
+from executor.flow.printed import plan_text
 from kaireon import ids
 from tests.flow_samples import (
     CATALOG,
@@ -20,6 +21,7 @@ from tests.flow_samples import (
     GOLD,
     KINDS,
     LOAN,
+    SETTING,
     SMS,
     Json,
     conditions,
@@ -33,12 +35,12 @@ from tests.flow_samples import (
 
 
 def compiled(definition: Json, catalog: Catalog = CATALOG) -> Plan:
-    return compile_flow(definition, catalog, KINDS)
+    return compile_flow(definition, catalog, KINDS, SETTING)
 
 
 def faults(definition: Json, catalog: Catalog = CATALOG) -> list[tuple[str, str]]:
     with pytest.raises(Rejected) as caught:
-        compile_flow(definition, catalog, KINDS)
+        compile_flow(definition, catalog, KINDS, SETTING)
     return caught.value.errors
 
 
@@ -109,7 +111,7 @@ def test_offer_that_is_gone_is_dropped_by_its_id() -> None:
     ] == [(gone, "there is no such offer, or it is archived")]
 
 
-def test_creative_with_most_weight_is_used_then_the_oldest() -> None:
+def test_creatives_of_a_channel_share_its_customers_by_weight() -> None:
     creatives = (
         CreativeFacts(5, "light", 1, 1, weight=10),
         CreativeFacts(7, "late", 1, 1, weight=60),
@@ -117,7 +119,8 @@ def test_creative_with_most_weight_is_used_then_the_oldest() -> None:
         CreativeFacts(8, "off", 1, 2, weight=0),
     )
     plan = compiled(flow(), Catalog((GOLD,), (EMAIL, SMS), creatives))
-    assert plan.candidates == (Candidate(0, 0, 6),)
+    assert plan.candidates == (Candidate(0, 0, 6), Candidate(0, 0, 7), Candidate(0, 0, 5))
+    assert plan.splits == (Split((0, 1, 2), (60, 60, 10)),)
     assert [(drop.stage, drop.node, drop.offer, drop.channel) for drop in plan.dropped] == [
         ("match_creatives", "(implied)", "Gold Card", "SMS")
     ]
@@ -201,7 +204,7 @@ def test_step_without_candidates_is_no_step() -> None:
 
 def test_parsed_definition_compiles_to_the_same_plan() -> None:
     definition = flow(conditions(leaf("customer.age", "gt", 17)))
-    assert compile_flow(parse_flow(definition), CATALOG, KINDS) == compiled(definition)
+    assert compile_flow(parse_flow(definition), CATALOG, KINDS, SETTING) == compiled(definition)
 
 
 @pytest.mark.parametrize(
@@ -330,27 +333,28 @@ def test_rule_everybody_passes_is_no_step() -> None:
     always = rule("Always", config={"conditions": []})
     plan = compiled(flow(node("qualify")), with_rules(always))
     assert (plan.steps, len(plan.candidates)) == ((), 3)
-    assert '    rule "Always": lets every customer pass' in str(plan).splitlines()
+    assert '    rule "Always": lets every customer pass' in plan_text(plan).splitlines()
 
 
 @pytest.mark.parametrize(
     ("fields", "path", "message"),
     [
         (
-            {"rule_type": "metric_condition"},
+            {"rule_type": "magic"},
             "ruleType",
-            '"metric_condition" is not available in this version; available: attribute_condition',
+            "must be one of attribute_condition, offer_attribute, segment_required,"
+            ' propensity_threshold, recency_check, metric_condition, got "magic"',
         ),
         (
-            {"stage": "match"},
+            {"stage": "ranking"},
             "stage",
-            '"match" is not available in this version; available: eligibility, fit',
+            'must be one of eligibility, fit, match, got "ranking"',
         ),
         (
-            {"scope": "segment", "scope_key": 1},
+            {"scope": "tenant", "scope_key": 1},
             "scope",
-            '"segment" is not available in this version; '
-            "available: global, channel, category, subcategory, offer, creative",
+            "must be one of global, channel, category, subcategory, offer, creative, placement,"
+            ' segment, got "tenant"',
         ),
         ({"scope": "offer"}, "scopeId", 'is required for scope "offer"'),
         ({"on_missing": "skip"}, "onMissing", 'must be "pass" or "fail", got "skip"'),
@@ -380,7 +384,7 @@ def test_rule_that_cannot_be_applied_stops_the_flow(fields: Json, path: str, mes
 
 
 def test_faults_of_all_nodes_and_rules_are_reported_together() -> None:
-    rules = with_rules(rule("A", stage="match"), rule("B", rule_type="recency_check"))
+    rules = with_rules(rule("A", stage="ranking"), rule("B", rule_type="magic"))
     broken = flow(
         conditions(leaf("customer.x", "gt", 1)),
         node("qualify"),

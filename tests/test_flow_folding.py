@@ -8,7 +8,18 @@ from executor.flow.catalog import OfferFacts
 from executor.flow.columns import column_expr
 from executor.flow.compile import compile_flow
 from executor.flow.plan import Plan
-from tests.flow_samples import CATALOG, GOLD, KINDS, LOAN, Json, conditions, flow, leaf, node
+from tests.flow_samples import (
+    CATALOG,
+    GOLD,
+    KINDS,
+    LOAN,
+    SETTING,
+    Json,
+    conditions,
+    flow,
+    leaf,
+    node,
+)
 
 AGES = (None, 20, 40)
 FRAME = pl.DataFrame({"age": AGES}, schema={"age": pl.Int64})
@@ -67,7 +78,7 @@ def kept(plan: Plan) -> set[tuple[str, str, int | None]]:
 @given(TREES)
 def test_folded_filter_keeps_the_same_customers(tree: Json) -> None:
     definition = flow(conditions(tree), node("match_creatives", requireCreative=False))
-    assert kept(compile_flow(definition, CATALOG, KINDS)) == {
+    assert kept(compile_flow(definition, CATALOG, KINDS, SETTING)) == {
         (offer.name, channel.name, age)
         for offer in (GOLD, LOAN)
         for channel in CATALOG.channels

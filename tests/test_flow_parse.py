@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from executor.errors import Rejected
-from executor.flow.nodes import FieldSource, ScoreNode, definition_schema
+from executor.flow.model import FieldSource
+from executor.flow.nodes import NODE_MODELS, ScoreNode, definition_schema
 from executor.flow.parse import parse_flow
 from kaireon import ids
 from tests.flow_samples import Json, conditions, flow, formula, leaf, node
 from tests.sources import ROOT
 
-AVAILABLE = "available: inventory, filter, match_creatives, qualify, score, rank, response"
+AVAILABLE = f"available: {', '.join(NODE_MODELS)}"
 OFFER_1, CATEGORY_1 = ids.encode("Offer", 1), ids.encode("Category", 1)
 
 
@@ -77,10 +78,10 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
         f'node "a": unknown node type "magic"; {AVAILABLE}',
     ),
     (
-        "type of a later version",
-        flow({"id": "a", "type": "contact_policy"}),
+        "number as a type",
+        flow({"id": "a", "type": 7}),
         "nodes[1].type",
-        'node "a": contact_policy is not available in this version: remove the node; ' + AVAILABLE,
+        f'node "a": unknown node type 7; {AVAILABLE}',
     ),
     (
         "unknown key of a node",
@@ -252,11 +253,10 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
         'node "match_creatives": must be true or false, got "yes"',
     ),
     (
-        "method of a later version",
-        flow(score=node("score", method="propensity")),
+        "unknown method",
+        flow(score=node("score", method="thompson")),
         "nodes[1].config.method",
-        'node "score": "propensity" is not available in this version; '
-        'must be "priority_weighted" or "formula"',
+        'node "score": must be "priority_weighted", "propensity" or "formula", got "thompson"',
     ),
     (
         "negative weight",
@@ -334,10 +334,10 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
         'node "score": {offer.margin} must be text or a whole number of the offer or channel',
     ),
     (
-        "rank of a later version",
-        in_order(INVENTORY, SCORE, node("rank", method="diversity")),
+        "unknown rank",
+        in_order(INVENTORY, SCORE, node("rank", method="best")),
         "nodes[2].config.method",
-        'node "rank": "diversity" is not available in this version; must be "top_n"',
+        'node "rank": must be "top_n", "diversity", "round_robin" or "weighted_random", got "best"',
     ),
     (
         "too many ranks",
@@ -377,7 +377,7 @@ def test_all_mistakes_are_reported_together() -> None:
             RANK,
             conditions(leaf("customer.age", "approx", 1)),
             formula(relevance=2, formula={"impactWeight": 1}),
-            {"id": "e", "type": "enrich"},
+            {"id": "e", "type": "magic"},
         ],
     }
     assert [path for path, _ in faults(definition)] == [

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 from executor.flow.catalog import Catalog
 from executor.flow.compile import compile_flow
+from executor.flow.printed import plan_text
 from tests.flow_samples import (
     CATALOG,
     GOLD,
     KINDS,
     OLD,
+    SETTING,
     conditions,
     flow,
     formula,
@@ -74,14 +76,14 @@ def test_plan_prints_what_an_analyst_wants_to_know() -> None:
         ),
         rule("Elsewhere", key=3, scope="offer", scope_key=99),
     )
-    assert str(compile_flow(definition, rules, KINDS)) == GOLDEN
+    assert plan_text(compile_flow(definition, rules, KINDS, SETTING)) == GOLDEN
 
 
 def test_scores_that_differ_by_channel_are_printed_apart() -> None:
     source = {"field": "customer.propensity_{channel.channel_type}", "default": 0}
     kinds = {"propensity_email": KINDS["balance"]}
-    plan = compile_flow(flow(score=formula(propensity=source)), CATALOG, kinds)
-    assert str(plan).splitlines()[-6:-2] == [
+    plan = compile_flow(flow(score=formula(propensity=source)), CATALOG, kinds, SETTING)
+    assert plan_text(plan).splitlines()[-6:-2] == [
         "    E emphasis = offer.priority from 0 to 100",
         "    Gold Card in Email: 0.92545 x (propensity_email, missing: 0)^0.4",
         "    Gold Card in SMS: 0 (never recommended)",
@@ -90,27 +92,29 @@ def test_scores_that_differ_by_channel_are_printed_apart() -> None:
 
 
 def test_plan_without_qualify_says_that_rules_are_not_applied() -> None:
-    plan = compile_flow(flow(), with_rules(rule(stage="match")), KINDS)
+    plan = compile_flow(flow(), with_rules(rule(stage="match")), KINDS, SETTING)
     assert plan.steps == ()
-    assert '  qualify "(none)": no such node: the active rules (1) are not applied' in str(plan)
+    assert '  qualify "(none)": no such node: the active rules (1) are not applied' in plan_text(
+        plan
+    )
 
 
 def test_many_dropped_candidates_are_cut_short() -> None:
     offers = tuple(replace(OLD, key=key, name=f"Old {key}") for key in range(10, 20))
-    plan = compile_flow(flow(), replace(CATALOG, offers=offers), KINDS)
-    assert str(plan).splitlines()[3] == (
+    plan = compile_flow(flow(), replace(CATALOG, offers=offers), KINDS, SETTING)
+    assert plan_text(plan).splitlines()[3] == (
         "    drops Old 10, Old 11, Old 12, Old 13, Old 14, Old 15, Old 16, Old 17 and 2 more: "
         "status is paused"
     )
 
 
 def test_why_empty_is_silent_while_there_are_candidates() -> None:
-    assert compile_flow(flow(), CATALOG, KINDS).why_empty() == ""
+    assert compile_flow(flow(), CATALOG, KINDS, SETTING).why_empty() == ""
 
 
 def test_why_empty_without_offers_or_channels() -> None:
-    no_offers = compile_flow(flow(), replace(CATALOG, offers=()), KINDS)
-    no_channels = compile_flow(flow(), replace(CATALOG, channels=()), KINDS)
+    no_offers = compile_flow(flow(), replace(CATALOG, offers=()), KINDS, SETTING)
+    no_channels = compile_flow(flow(), replace(CATALOG, channels=()), KINDS, SETTING)
     assert no_offers.why_empty() == "there are no offers"
     assert no_channels.why_empty() == "there is no batch channel to use"
 
@@ -118,14 +122,14 @@ def test_why_empty_without_offers_or_channels() -> None:
 def test_why_empty_names_what_dropped_them() -> None:
     catalog = Catalog((GOLD, OLD), CATALOG.channels, CATALOG.creatives)
     filters = conditions(leaf("offer.name", "eq", "Silver Card"))
-    plan = compile_flow(flow(filters), catalog, KINDS)
+    plan = compile_flow(flow(filters), catalog, KINDS, SETTING)
     why = (
         'inventory "inventory" dropped 1 (status is paused); '
         'filter "filter" dropped 2 (the condition does not hold)'
     )
     assert plan.why_empty() == why
-    assert str(plan).splitlines()[-1] == f"Nothing can be recommended: {why}"
+    assert plan_text(plan).splitlines()[-1] == f"Nothing can be recommended: {why}"
 
 
 def test_constant_scores_are_printed_as_scores() -> None:
-    assert "    Gold Card: 0.45\n" in str(compile_flow(flow(), CATALOG, KINDS))
+    assert "    Gold Card: 0.45\n" in plan_text(compile_flow(flow(), CATALOG, KINDS, SETTING))

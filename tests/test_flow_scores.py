@@ -10,16 +10,28 @@ from executor.flow.catalog import Catalog, OfferFacts
 from executor.flow.compile import compile_flow
 from executor.flow.plan import Plan, Term
 from executor.flow.types import Kind
-from tests.flow_samples import CATALOG, EMAIL, GOLD, KINDS, LOAN, OLD, Json, flow, formula, node
+from tests.flow_samples import (
+    CATALOG,
+    EMAIL,
+    GOLD,
+    KINDS,
+    LOAN,
+    OLD,
+    SETTING,
+    Json,
+    flow,
+    formula,
+    node,
+)
 
 
 def compiled(definition: Json, catalog: Catalog = CATALOG) -> Plan:
-    return compile_flow(definition, catalog, KINDS)
+    return compile_flow(definition, catalog, KINDS, SETTING)
 
 
 def faults(definition: Json, catalog: Catalog = CATALOG) -> list[tuple[str, str]]:
     with pytest.raises(Rejected) as caught:
-        compile_flow(definition, catalog, KINDS)
+        compile_flow(definition, catalog, KINDS, SETTING)
     return caught.value.errors
 
 
@@ -84,7 +96,7 @@ def test_columns_become_terms_that_candidates_share() -> None:
 def test_placeholder_takes_the_exact_name_first() -> None:
     kinds = {**KINDS, "propensity_Car Loan": Kind.NUMBER, "p_1_sms": Kind.NUMBER}
     exact = formula(propensity={"field": "customer.propensity_{offer.product_type}"})
-    plan = compile_flow(flow(score=exact), CATALOG, kinds)
+    plan = compile_flow(flow(score=exact), CATALOG, kinds, SETTING)
     assert plan.score.terms[2][0].column == "propensity_Car Loan"
     both = formula(
         propensity={
@@ -93,7 +105,7 @@ def test_placeholder_takes_the_exact_name_first() -> None:
         }
     )
     catalog = replace(CATALOG, offers=(replace(GOLD, metadata={"n": 1}), LOAN))
-    plan = compile_flow(flow(score=both), catalog, kinds)
+    plan = compile_flow(flow(score=both), catalog, kinds, SETTING)
     assert [[term.column for term in terms] for terms in plan.score.terms] == [[], ["p_1_sms"], []]
     assert round(math.exp(plan.score.constants[2]), 5) == 0.43528
 

@@ -1,6 +1,7 @@
 """Scores and ranking against plain arithmetic and the allocation's own kernel."""
 
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -8,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.allocate import splitmix64, tie_hash
 from executor.allocation import Candidates, top_k
-from executor.decide import assess, decide, total
+from executor.decide import Decider, assess, decide, total
 from executor.eligibility import bit_set, column, eligible, remove
 from executor.flow.catalog import ChannelFacts, OfferFacts
 from executor.flow.conditions import parse_condition
-from executor.flow.plan import Candidate, Plan, ScorePlan, Step, Term
+from executor.flow.plan import Candidate, Plan, Ranking, ScorePlan, Step, Term
 from executor.flow.types import Kind
+from executor.hashing import splitmix64, tie_hash
 from executor.ranking import matrix, rank
 from executor.scoring import as_score, score
 
@@ -39,19 +40,22 @@ def plan(
         steps=steps,
         dropped=(),
         score=ScorePlan(
-            "formula",
             tuple(constants or [0.0] * len(candidates)),
             tuple(terms or [()] * len(candidates)),
         ),
-        k=k,
+        ranking=Ranking(k),
         columns=frozenset(KINDS),
     )
+
+
+def decider(*args: Any, **options: Any) -> Decider:
+    return Decider(plan(*args, **options))
 
 
 def step(field: str, operator: str, value: object, candidates: tuple[int, ...]) -> Step:
     leaf = {"field": field, "operator": operator, "value": value}
     condition = parse_condition(leaf, KINDS, "rule")
-    return Step("qualify", "rules", f"{field} {operator}", None, condition, candidates)
+    return Step("qualify", "rules", f"{field} {operator}", condition, candidates)
 
 
 def frame(**columns: list[object]) -> pl.DataFrame:
@@ -60,25 +64,25 @@ def frame(**columns: list[object]) -> pl.DataFrame:
 
 def test_prie_fixture() -> None:
     logs = 0.4 * math.log(0.8) + 0.2 * math.log(0.5) + 0.3 * math.log(0.6) + 0.1 * math.log(0.7)
-    winners, _ = decide(plan(1, 1, constants=[logs]), frame(age=[1]))
+    winners, _ = decide(decider(1, 1, constants=[logs]), frame(age=[1]))
     assert round(float(as_score(winners.key)[0]), 5) == 0.65915
 
 
 def test_priority_weighted_fixture() -> None:
-    winners, _ = decide(plan(1, 1, constants=[math.log(0.9 * 0.5 * 0.8)]), frame(age=[1]))
+    winners, _ = decide(decider(1, 1, constants=[math.log(0.9 * 0.5 * 0.8)]), frame(age=[1]))
     assert as_score(winners.key).tolist() == [0.36]
 
 
 def test_a_term_scales_clips_and_falls_back() -> None:
     term = Term("p", low=10.0, high=20.0, weight=1.0, default=0.25)
     customers = frame(p=[15.0, 25.0, None, math.nan, 20.0])
-    winners, _ = decide(plan(1, 1, terms=[(term,)]), customers)
+    winners, _ = decide(decider(1, 1, terms=[(term,)]), customers)
     assert as_score(winners.key).tolist() == [0.5, 1.0, 0.25, 0.25, 1.0]
 
 
 def test_a_factor_of_zero_is_never_given_and_counted() -> None:
     term = Term("p", low=0.0, high=1.0, weight=0.4, default=0.5)
-    winners, counts = decide(plan(1, 1, terms=[(term,)]), frame(p=[0.0, 0.5, -3.0]))
+    winners, counts = decide(decider(1, 1, terms=[(term,)]), frame(p=[0.0, 0.5, -3.0]))
     assert winners.row.tolist() == [1]
     assert counts["removed"] == [[2, 2]]
     assert counts["eligible"] == 3
@@ -103,7 +107,7 @@ def test_candidates_beyond_one_word() -> None:
 
 
 def test_ties_go_to_the_earlier_candidate() -> None:
-    winners, _ = decide(plan(3, 2, k=2), frame(age=[1]))
+    winners, _ = decide(decider(3, 2, k=2), frame(age=[1]))
     assert winners.candidate.tolist() == [0, 2]
     assert winners.rank.tolist() == [1, 2]
 
@@ -145,15 +149,16 @@ def test_the_packed_kernel_equals_the_plain_one(k: int, data: st.DataObject) -> 
 
 def test_counts_of_chunks_add_up() -> None:
     chosen = plan(2, 1, steps=(step("age", "gte", 30, (0, 1)),), k=2)
-    counts = [decide(chosen, frame(age=ages))[1] for ages in ([20, 40], [50], [10])]
+    counts = [decide(Decider(chosen), frame(age=ages))[1] for ages in ([20, 40], [50], [10])]
     assert total(counts, chosen) == {
         "eligible": 2,
+        "held": 0,
         "served": 2,
         "capped": 0,
         "removed": [[2, 4], [0, 0]],
         "candidates": [2, 2],
     }
-    assert assess(chosen, frame(age=[20, 40])).eligible == 1
+    assert assess(Decider(chosen), frame(age=[20, 40])).eligible == 1
 
 
 def test_splitmix64_golden_values() -> None:

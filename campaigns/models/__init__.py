@@ -12,7 +12,7 @@ from campaigns.models.interaction import Interaction
 from campaigns.models.offer import Category, Offer, SubCategory
 from campaigns.models.policy import ContactPolicy
 from campaigns.models.ranking_profile import RankingProfile
-from campaigns.models.recommendation import Recommendation
+from campaigns.models.recommendation import HeldOut, Recommendation
 from campaigns.models.rule import QualificationRule
 from campaigns.models.run import CampaignRun, RunChunk, RunEvent, RunFile
 from campaigns.models.schema import Schema
@@ -35,6 +35,7 @@ __all__ = [
     "DeadLetter",
     "Flow",
     "FlowVersion",
+    "HeldOut",
     "IdempotentRequest",
     "Interaction",
     "Offer",

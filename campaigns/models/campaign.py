@@ -101,6 +101,8 @@ class Campaign(Configured):
     max_total_per_run = models.BigIntegerField(null=True, blank=True)
     max_per_offer = models.BigIntegerField(null=True, blank=True)
     max_per_channel = models.BigIntegerField(null=True, blank=True)
+    #: Percent of the customers who would get something and are held out, to measure what it does.
+    holdout_percent = models.FloatField(default=0)
     allocation = models.CharField(max_length=10, choices=Allocation, default=Allocation.SCORE)
 
     file_format = models.CharField(max_length=8, choices=FileFormat, default=FileFormat.CSV)
@@ -169,6 +171,9 @@ class Campaign(Configured):
             natural_or_null("max_total_per_run", "campaign_max_total_min_1"),
             natural_or_null("max_per_offer", "campaign_max_per_offer_min_1"),
             natural_or_null("max_per_channel", "campaign_max_per_channel_min_1"),
+            models.CheckConstraint(
+                condition=Q(holdout_percent__range=(0, 100)), name="campaign_holdout_0_to_100"
+            ),
             models.CheckConstraint(
                 condition=Q(allocation__in=("score", "first_come")),
                 name="campaign_allocation_known",

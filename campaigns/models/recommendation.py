@@ -1,4 +1,4 @@
-"""Results of runs: one partition per run, written by COPY, attached whole."""
+"""Results of runs, one partition each, written by COPY and attached whole; and the held out."""
 
 from django.db import models
 
@@ -19,6 +19,30 @@ class Recommendation(models.Model):
     class Meta:
         managed = True
         ordering = ("customer_key", "rank")
+
+    def __str__(self) -> str:
+        return f"{self.customer_key}: offer {self.offer_id}"
+
+
+class HeldOut(models.Model):
+    """An offer that a customer in the holdout would have got: never delivered, in no file."""
+
+    run_id = models.BigIntegerField()
+    chunk = models.IntegerField()
+    customer_key = models.TextField(db_collation="C")
+    rank = models.SmallIntegerField()
+    offer_id = models.BigIntegerField()
+    channel_id = models.BigIntegerField()
+    creative_id = models.BigIntegerField(null=True)
+    score = models.FloatField()
+
+    class Meta:
+        ordering = ("customer_key", "rank")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("run_id", "customer_key", "rank"), name="held_out_once"
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.customer_key}: offer {self.offer_id}"

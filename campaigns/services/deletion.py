@@ -13,7 +13,7 @@ from campaigns.models import Campaign, CampaignRun
 from campaigns.services.cancellation import begin_cancelling, end_run
 from campaigns.services.errors import Conflict
 from campaigns.services.resources import delete_row
-from executor import results
+from executor import heldout, results
 from executor.storage import open_storage
 
 #: Dropping a partition waits for everybody who reads any results, and all others wait behind it:
@@ -66,6 +66,7 @@ def lock(campaign: Campaign) -> Campaign | None:
 def delete_run(run: CampaignRun) -> None:
     """Delete a run that has ended: its results, what is stored of it, and its rows."""
     drop_results(run)
+    heldout.drop(run.pk)
     open_storage().delete_under(f"runs/{run.pk}")
     CampaignRun.unscoped.filter(pk=run.pk).delete()
 

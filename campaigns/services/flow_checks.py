@@ -11,11 +11,13 @@ from django.db import transaction
 from campaigns.models import Category, Flow, Offer, Segment, Status, SubCategory
 from campaigns.services.references import find_keys
 from executor.errors import Rejected
-from executor.flow.compile import compile_flow
+from executor.flow.configs import ScoreConfig
 from executor.flow.inventory import references
-from executor.flow.nodes import Definition, InventoryNode, ScoreConfig, definition_schema
+from executor.flow.nodes import Definition, InventoryNode, definition_schema
 from executor.flow.parse import parse_flow
-from executor.spec import load_catalog, segment_kinds
+from executor.flow.printed import plan_text
+from executor.planning import plan_now
+from executor.spec import segment_kinds
 from kaireon.access.models import Tenant, TenantScoped
 
 Fault = tuple[str, str]
@@ -35,7 +37,7 @@ class DraftCheck:
     plan: list[str] | None = None
 
 
-def check_draft(tenant: Tenant, config: object, segment: Segment | None = None) -> DraftCheck:
+def check_draft(tenant: Tenant, config: Any, segment: Segment | None = None) -> DraftCheck:
     """Check a definition as publishing would and, for a segment's columns, as a run would."""
     with transaction.atomic():
         errors = draft_faults(tenant.pk, config)
@@ -46,10 +48,10 @@ def check_draft(tenant: Tenant, config: object, segment: Segment | None = None) 
     except Rejected as error:
         return DraftCheck([("segmentId", text) for _, text in error.errors])
     try:
-        plan = compile_flow(parse_flow(config), load_catalog(tenant), kinds)
+        plan = plan_now(tenant, config, kinds, segment.base_schema.key_column)
     except Rejected as error:
         return DraftCheck(list(below_draft(error)))
-    return DraftCheck([], str(plan).splitlines())
+    return DraftCheck([], plan_text(plan).splitlines())
 
 
 class FlowSummary(TypedDict):

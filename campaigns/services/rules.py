@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from campaigns.models import QualificationRule
 from campaigns.services.references import place_in_scope
@@ -12,7 +13,7 @@ from campaigns.services.resources import check_version, create_row, update_row
 from executor.errors import Rejected
 from executor.flow.catalog import RuleFacts
 from executor.flow.operators import quoted
-from executor.flow.rules import compile_rule
+from executor.flow.rules import Facts, compile_rule
 from executor.flow.types import Kind
 from kaireon.access.models import Tenant
 
@@ -97,7 +98,7 @@ class EveryColumn(dict[str, Kind]):
 def faults_with(facts: RuleFacts, kind: Kind) -> list[Fault]:
     prefix = f"rules[{quoted(facts.name)}]."
     try:
-        compile_rule(facts, EveryColumn(kind))
+        compile_rule(facts, Facts(kinds=EveryColumn(kind), now=timezone.now()))
     except Rejected as error:
         return [(path.removeprefix(prefix), text) for path, text in error.errors]
     return []

@@ -9,7 +9,7 @@ import polars as pl
 from polars import selectors
 
 from executor.flow import regex
-from executor.flow.conditions import Condition, Leaf
+from executor.flow.conditions import Condition, Leaf, Not
 from executor.flow.operators import Op
 
 Column = Callable[[str], pl.Expr]
@@ -27,6 +27,8 @@ def column_expr(condition: Condition, column: Column = by_name) -> pl.Expr:
     """
     if isinstance(condition, Leaf):
         return _leaf(condition, column)
+    if isinstance(condition, Not):
+        return ~column_expr(condition.child, column)
     if not condition.children:
         return pl.repeat(True, pl.len())
     children = [column_expr(child, column) for child in condition.children]

@@ -46,7 +46,14 @@ class Group:
     children: tuple["Condition", ...]
 
 
-Condition = Leaf | Group
+@dataclass(frozen=True, slots=True)
+class Not:
+    """True where the child is false; no child is ever null. Only the compiler makes one."""
+
+    child: "Condition"
+
+
+Condition = Leaf | Group | Not
 
 
 def parse_condition(data: object, kinds: Kinds, path: str) -> Condition:
@@ -68,11 +75,14 @@ def fields(condition: Condition) -> frozenset[str]:
     """Every field the condition reads."""
     if isinstance(condition, Leaf):
         return frozenset({condition.field})
+    if isinstance(condition, Not):
+        return fields(condition.child)
     return frozenset().union(*map(fields, condition.children))
 
 
 def to_json(condition: Condition) -> dict[str, Any]:
-    """The canonical JSON of a condition: parsing it gives an equal condition."""
+    """The canonical JSON of a condition without Not: parsing it gives an equal condition."""
+    assert not isinstance(condition, Not)  # noqa: S101 - parsing makes none
     if isinstance(condition, Group):
         return {
             "combinator": condition.combinator.upper(),
@@ -94,6 +104,8 @@ def describe(condition: Condition) -> str:
         if OPERATORS[condition.operator].takes is not Takes.NOTHING:
             words.append(_describe_operand(condition.operand))
         return " ".join(words)
+    if isinstance(condition, Not):
+        return f"not ({describe(condition.child)})"
     parts = [
         f"({describe(child)})" if isinstance(child, Group) else describe(child)
         for child in condition.children

@@ -67,13 +67,19 @@ class Filter:
     #: Per leaf, by key of the offer or channel.
     verdicts: Mapping[str, Mapping[int, bool]]
 
-    def residual(self, offer: OfferFacts, channel: ChannelFacts) -> Verdict:
+    def residual(
+        self, offer: OfferFacts, channel: ChannelFacts, *, missing_passes: bool = False
+    ) -> Verdict:
         """What a customer must still meet for this candidate; true or false if it is settled."""
 
         def verdict(leaf: Leaf) -> Verdict:
-            ref = self.read.written[leaf.field].ref
+            written = self.read.written[leaf.field]
+            ref = written.ref
             if ref.namespace == "customer":
                 return customer_leaf(leaf, ref.attribute)
+            asks = OPERATORS[written.operator].takes is not Takes.NOTHING
+            if missing_passes and asks and ref_value(ref, offer, channel) in (None, (), []):
+                return True
             return self.verdicts[leaf.field][_key(ref, (offer, channel))]
 
         return fold(self.read.condition, verdict)

@@ -13,6 +13,8 @@ from typing import Literal
 
 from executor.flow.types import Kind
 
+#: The frozen columns with the customer's key, and with h(key).
+KEY, HASH = "_key", "_hash"
 #: Starts the name of a column that is not one of the segment's.
 MARK = "="
 

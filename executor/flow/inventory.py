@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from executor.flow.catalog import OfferFacts
-from executor.flow.nodes import InventoryConfig
+from executor.flow.configs import InventoryConfig
 from executor.flow.operators import quoted
 from kaireon import ids
 
@@ -46,7 +47,9 @@ def keys_in_scope(config: InventoryConfig) -> frozenset[int | None]:
     return frozenset(ref.key for ref in references(config) if ref.scope == config.scope)
 
 
-def why_left_out(config: InventoryConfig, keys: frozenset[int | None], offer: OfferFacts) -> str:
+def why_left_out(
+    config: InventoryConfig, keys: frozenset[int | None], offer: OfferFacts, now: datetime
+) -> str:
     """Why the offer is not in the inventory, given its `keys_in_scope`; empty if it is."""
     found = {
         "category": offer.category_key,
@@ -55,7 +58,9 @@ def why_left_out(config: InventoryConfig, keys: frozenset[int | None], offer: Of
     }
     if config.scope != "all" and found[config.scope] not in keys - {None}:
         return "not in the scope"
-    return "" if offer.status in config.include_statuses else f"status is {offer.status}"
+    if offer.status not in config.include_statuses:
+        return f"status is {offer.status}"
+    return "" if offer.is_offered(now) else "its schedule has not begun, or has ended"
 
 
 def describe_inventory(config: InventoryConfig) -> str:

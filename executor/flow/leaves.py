@@ -3,12 +3,12 @@
 Folding replaces leaves by true or false and keeps what is left.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from executor.errors import Rejected
-from executor.flow.conditions import MAX_DEPTH, Condition, Group, Leaf, parse_condition
+from executor.flow.conditions import MAX_DEPTH, Condition, Group, Leaf, Not, parse_condition
 from executor.flow.fields import Ref
 from executor.flow.operators import Op, find_operator
 from executor.flow.types import Kind
@@ -52,6 +52,9 @@ def leaves(condition: Condition) -> Iterator[Leaf]:
     if isinstance(condition, Leaf):
         yield condition
         return
+    if isinstance(condition, Not):
+        yield from leaves(condition.child)
+        return
     for child in condition.children:
         yield from leaves(child)
 
@@ -60,18 +63,39 @@ def fold(condition: Condition, verdict: Callable[[Leaf], Verdict]) -> Verdict:
     """Replace each leaf by its verdict; what does not depend on customers becomes true or false."""
     if isinstance(condition, Leaf):
         return verdict(condition)
+    if isinstance(condition, Not):
+        return negated(fold(condition.child, verdict))
     is_and = condition.combinator == "and"
+    folded = (fold(child, verdict) for child in condition.children)
+    return all_of(folded) if is_and else any_of(folded)
+
+
+def all_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """What holds when all do; looks no further than the first that is false."""
+    return _joined("and", verdicts)
+
+
+def any_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """What holds when one does; looks no further than the first that is true."""
+    return _joined("or", verdicts)
+
+
+def negated(verdict: Verdict) -> Verdict:
+    if isinstance(verdict, bool):
+        return not verdict
+    return verdict.child if isinstance(verdict, Not) else Not(verdict)
+
+
+def _joined(word: Literal["and", "or"], verdicts: Iterable[Verdict]) -> Verdict:
     left: list[Condition] = []
-    for child in condition.children:
-        folded = fold(child, verdict)
-        if isinstance(folded, bool):
-            if folded is not is_and:
-                return folded
-        else:
-            left.append(folded)
+    for verdict in verdicts:
+        if not isinstance(verdict, bool):
+            left.append(verdict)
+        elif verdict is not (word == "and"):
+            return verdict
     if not left:
-        return is_and
-    return left[0] if len(left) == 1 else Group(condition.combinator, tuple(left))
+        return word == "and"
+    return left[0] if len(left) == 1 else Group(word, tuple(left))
 
 
 def customer_leaf(leaf: Leaf, column: str) -> Verdict:
@@ -104,6 +128,8 @@ def map_leaves(
 def _renamed(condition: Condition, written: Mapping[str, Written]) -> Condition:
     if isinstance(condition, Leaf):
         return replace(condition, field=str(written[condition.field].ref))
+    if isinstance(condition, Not):
+        return Not(_renamed(condition.child, written))
     children = tuple(_renamed(child, written) for child in condition.children)
     return replace(condition, children=children)
 

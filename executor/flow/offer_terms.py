@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, Strict
 from pydantic_core import PydanticCustomError
 
 from executor.flow.days import midnight
-from executor.flow.nodes import Model
+from executor.flow.model import Model
 from executor.flow.shape import check_shape
 
 Fault = tuple[str, str]

@@ -1,38 +1,56 @@
 """The plan of a flow: candidates, what a customer must meet for each, and how they are scored.
 
-This is all the executor needs to know of a flow; the plan prints itself for the reader.
+This is all the executor needs to know of a flow; `printed` shows it to the reader.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import exp
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from executor.flow.catalog import ChannelFacts, OfferFacts
-from executor.flow.conditions import Condition, describe
-from executor.flow.nodes import PHASE_NAMES, PHASES
+from executor.flow.conditions import Condition
+from executor.flow.inputs import Inputs
+from executor.models.evidence import Share
+
+RankMethod = Literal["top_n", "diversity", "round_robin", "weighted_random"]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An offer in a channel: indices into the plan's offers and channels."""
+    """An offer in a channel through a creative: indices into the plan's offers and channels."""
 
     offer: int
     channel: int
     creative_key: int | None
+    placement_key: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Variants of one offer in one channel and placement: each customer may have one of them.
+
+    Which one is decided by h(key): the candidate whose share of the weights it falls into.
+    """
+
+    candidates: tuple[int, ...]
+    weights: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A customer keeps these candidates only if the condition over customer columns holds."""
+    """A customer keeps these candidates only if the condition over frozen columns holds.
+
+    A condition that is False holds for nobody.
+    """
 
     stage: str
     node: str
     label: str
-    rule_key: int | None
-    condition: Condition
+    condition: Condition | bool
     candidates: tuple[int, ...]
+    rule_key: int | None = None
+    policy_key: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +69,8 @@ class Term:
     """Adds weight * ln(clip((x - low) / (high - low), 0, 1)) to a candidate's log score.
 
     x is the customer's column, true is 1 and false is 0. Where x is NULL or NaN the clipped value
-    is `default`. `low` may exceed `high`: then less is better.
+    is `default`. `low` may exceed `high`: then less is better. An `is_open` term is a score by
+    itself: it is not cut off at 1.
     """
 
     column: str
@@ -59,6 +78,35 @@ class Term:
     high: float
     weight: float
     default: float
+    is_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """Multiplies the score of a customer for whom the condition does not hold."""
+
+    condition: Condition | bool
+    multiplier: float
+    label: str
+    rule_key: int
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A column that a model computes: of the customer's columns and constants of a candidate.
+
+    Its values are `share` of the model's score; null where the model cannot tell.
+    """
+
+    name: str
+    model: str
+    #: Input of the model -> the frozen column that holds it.
+    columns: tuple[tuple[str, str], ...]
+    #: Input of the model -> its value for these candidates.
+    constants: tuple[tuple[str, Any], ...]
+    #: Whom an external endpoint is asked about.
+    offer_key: int | None = None
+    share: Share = field(default_factory=lambda: Share(0.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +116,38 @@ class ScorePlan:
     A constant of -inf means a factor is 0: the candidate scores 0 for everybody.
     """
 
-    method: Literal["priority_weighted", "formula"]
     constants: tuple[float, ...]
-    terms: tuple[tuple[Term, ...], ...]
+    terms: tuple[tuple[Term | Penalty, ...], ...]
+    #: What scores below is worth nothing.
+    floor: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Which offers a customer gets: at most `k`, one through one candidate each."""
+
+    k: int = 0
+    method: RankMethod = "top_n"
+    #: Most offers of one category.
+    per_category: int | None = None
+    #: Placement -> most offers in it; only with a group node.
+    slots: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the k best offers are the answer, whatever they are."""
+        return self.method == "top_n" and not self.slots
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """What the output nodes put beside a recommendation."""
+
+    #: Names of the computed fields to evaluate; None is all.
+    computed: tuple[str, ...] | None = ()
+    constants: tuple[tuple[str, Any], ...] = ()
+    #: Name, formula, type of what it gives.
+    formulas: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +158,7 @@ class NodeNote:
     type: str
     text: str
     notes: tuple[str, ...] = ()
+    phase: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +171,24 @@ class Plan:
     steps: tuple[Step, ...]
     dropped: tuple[Dropped, ...]
     score: ScorePlan
-    #: Offers a customer gets at most.
-    k: int
-    #: Customer columns that steps and terms read.
+    ranking: Ranking
+    #: Columns of the segment and of enrichments that steps, terms and models read.
     columns: frozenset[str]
+    inputs: Inputs = field(default_factory=Inputs)
+    derived: tuple[Derived, ...] = ()
+    splits: tuple[Split, ...] = ()
+    properties: Properties = field(default_factory=Properties)
     nodes: tuple[NodeNote, ...] = ()
+
+    @property
+    def k(self) -> int:
+        """Offers a customer gets at most."""
+        return self.ranking.k
+
+    @property
+    def is_hashed(self) -> bool:
+        """Whether deciding needs h(key)."""
+        return bool(self.splits) or self.ranking.method == "weighted_random"
 
     def why_empty(self) -> str:
         """Why there is no candidate at all, for the reader; empty if there is one."""
@@ -112,80 +203,3 @@ class Plan:
             f'{stage} "{node}" dropped {count} ({label})'
             for (stage, node, label), count in reasons.items()
         )
-
-    def __str__(self) -> str:
-        return "\n".join(_lines(self))
-
-
-_NAMES_SHOWN = 8
-
-
-def _lines(plan: Plan) -> Iterator[str]:
-    size = f"{_count(len(plan.offers), 'offer')} in {_count(len(plan.channels), 'channel')}"
-    yield f"{size}: {_count(len(plan.candidates), 'candidate')}"
-    phase = 0
-    for note in plan.nodes:
-        if PHASES[note.type] != phase:
-            phase = PHASES[note.type]
-            yield f"Phase {phase}: {PHASE_NAMES[phase]}"
-        yield f'  {note.type} "{note.node}": {note.text}'
-        inside = [*_dropped_lines(plan, note.node), *_step_lines(plan, note.node), *note.notes]
-        if note.type == "score":
-            inside.extend(_score_lines(plan))
-        yield from (f"    {line}" for line in inside)
-    yield f"Reads the customer columns {', '.join(sorted(plan.columns)) or '(none)'}"
-    if not plan.candidates:
-        yield f"Nothing can be recommended: {plan.why_empty()}"
-
-
-def _dropped_lines(plan: Plan, node: str) -> Iterator[str]:
-    reasons: dict[str, list[str]] = {}
-    for drop in plan.dropped:
-        if drop.node == node:
-            name = f"{drop.offer} in {drop.channel}" if drop.channel else drop.offer
-            reasons.setdefault(drop.label, []).append(name)
-    for label, names in reasons.items():
-        shown = ", ".join(names[:_NAMES_SHOWN])
-        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-        yield f"drops {shown}{more}: {label}"
-
-
-def _step_lines(plan: Plan, node: str) -> Iterator[str]:
-    for step in plan.steps:
-        if step.node == node:
-            rule = f'rule "{step.label}": ' if step.rule_key is not None else ""
-            offers = {plan.candidates[index].offer for index in step.candidates}
-            scope = f"{_count(len(step.candidates), 'candidate')} of {_count(len(offers), 'offer')}"
-            yield f"{rule}needs {describe(step.condition)} ({scope})"
-
-
-def _score_lines(plan: Plan) -> Iterator[str]:
-    by_offer: dict[int, list[int]] = {}
-    for index, candidate in enumerate(plan.candidates):
-        by_offer.setdefault(candidate.offer, []).append(index)
-    for offer, indices in by_offer.items():
-        texts = [_score_text(plan.score, index) for index in indices]
-        name = plan.offers[offer].name
-        if len(set(texts)) == 1:
-            yield f"{name}: {texts[0]}"
-            continue
-        for index, text in zip(indices, texts, strict=True):
-            yield f"{name} in {plan.channels[plan.candidates[index].channel].name}: {text}"
-
-
-def _score_text(score: ScorePlan, index: int) -> str:
-    constant = exp(score.constants[index])
-    if constant == 0:
-        return "0 (never recommended)"
-    return " x ".join([f"{constant:.5g}", *map(_term_text, score.terms[index])])
-
-
-def _term_text(term: Term) -> str:
-    value = term.column
-    if (term.low, term.high) != (0, 1):
-        value = f"scale({value} from {term.low:g} to {term.high:g})"
-    return f"({value}, missing: {term.default:g})^{term.weight:g}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

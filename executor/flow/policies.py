@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AllowInfNan, Field, Strict
 from pydantic_core import PydanticCustomError
 
-from executor.flow.nodes import Model
+from executor.flow.model import Model
 from executor.flow.operators import quoted
 from executor.flow.shape import check_shape
 from kaireon import ids

@@ -12,7 +12,7 @@ from executor.errors import Rejected
 from executor.flow.catalog import PolicyFacts
 from executor.flow.inputs import Metric, SegmentFlag
 from executor.flow.leaves import Verdict
-from executor.flow.nodes import Model
+from executor.flow.model import Model
 from executor.flow.operators import quoted
 from executor.flow.policies import TYPES, AllowOverride, MutualExclusion, PolicyConfig, read_config
 from executor.flow.policy_parts import PARTS, Part

@@ -1,133 +1,113 @@
 """Scores in log space: all that is constant is added up here, once per candidate."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from executor.errors import Rejected
-from executor.flow.nodes import FieldSource, FormulaWeights, ScoreConfig
-from executor.flow.plan import ScorePlan, Term
-from executor.flow.sources import Pair, check_source, missing_share, resolve_source
+from executor.flow.candidates import Pair
+from executor.flow.factors import Factor
+from executor.flow.model import FieldSource
+from executor.flow.plan import Penalty, ScorePlan, Term
+from executor.flow.scoring_choice import Choice
+from executor.flow.sources import COLD_START, missing_share, resolve_source
 from executor.flow.types import Kind
 
-WEIGHT_TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Factor:
-    """One of the four factors of the formula: factor ** weight."""
-
-    name: str
-    letter: str
-    weight: float
-    source: float | FieldSource
-
-
-def factors(config: ScoreConfig) -> tuple[Factor, ...]:
-    """The factors in the order they are summed."""
-    weights: FormulaWeights = config.formula
-    return (
-        Factor("propensity", "P", weights.propensity_weight, config.propensity),
-        Factor("relevance", "R", weights.relevance_weight, config.relevance),
-        Factor("impact", "I", weights.impact_weight, config.impact),
-        Factor("emphasis", "E", weights.emphasis_weight, config.emphasis),
-    )
-
-
-def check_score(config: ScoreConfig) -> Iterator[tuple[str, str]]:
-    """Faults the shape cannot show, with paths below the config."""
-    if config.method != "formula":
-        for name in ("formula", *(factor.name for factor in factors(config))):
-            if name in config.model_fields_set:
-                yield name, 'is only used with method "formula": remove it or change the method'
-    total = sum(factor.weight for factor in factors(config))
-    if abs(total - 1) > WEIGHT_TOLERANCE:
-        yield "formula", f"{_weights_text(config)} sum to {total:g}; they must sum to 1"
-    for factor in factors(config):
-        if isinstance(factor.source, FieldSource):
-            try:
-                check_source(factor.source, factor.name)
-            except Rejected as error:
-                yield from ((f"{factor.name}.{place}", text) for place, text in error.errors)
-
-
-def compile_score(
-    config: ScoreConfig, path: str, pairs: Sequence[Pair], kinds: Mapping[str, Kind]
-) -> ScorePlan:
-    """Score the candidates. Raises Rejected with every source that cannot be resolved."""
-    if config.method == "priority_weighted":
-        constants = tuple(
-            _log(offer.priority / 100) + _log(offer.weight / 100) for offer, _ in pairs
-        )
-        return ScorePlan(config.method, constants, ((),) * len(pairs))
-    scorer = _Scorer(factors(config), path, kinds)
-    scored = [scorer.score(pair) for pair in pairs]
-    if scorer.errors:
-        raise Rejected.of(scorer.errors)
-    return ScorePlan(
-        config.method,
-        tuple(constant for constant, _ in scored),
-        tuple(terms for _, terms in scored),
-    )
-
-
-def describe_score(config: ScoreConfig) -> tuple[str, tuple[str, ...]]:
-    """The method in one line, and one line per factor."""
-    if config.method == "priority_weighted":
-        return "priority_weighted, (priority / 100) x (weight / 100)", ()
-    used = [factor for factor in factors(config) if factor.weight > 0]
-    formula = " x ".join(f"{factor.letter}^{factor.weight:g}" for factor in used)
-    return f"formula, {formula}", tuple(map(_describe_factor, used))
+#: The propensity of a candidate, or what a model says of it: a number, or a column.
+Asked = Callable[[Choice, Pair], "float | str"]
+Modelled = Callable[[str, Pair], str]
+FactorsOf = Callable[[Choice], tuple[Factor, ...]]
+Terms = tuple[Term | Penalty, ...]
 
 
 @dataclass(slots=True)
-class _Scorer:
-    factors: tuple[Factor, ...]
-    path: str
+class Scorer:
+    """Makes the score of every candidate; the factors of each are those of its choice."""
+
     kinds: Mapping[str, Kind]
+    propensity: Asked
+    model: Modelled
+    #: By the name of the candidate.
+    penalties: Mapping[tuple[int, ...], Sequence[Penalty]]
     #: In order, without repetition: most mistakes show in every channel of an offer.
     errors: dict[tuple[str, str], None] = field(default_factory=dict)
-    shared: dict[tuple[Term, ...], tuple[Term, ...]] = field(default_factory=dict)
+    shared: dict[Terms, Terms] = field(default_factory=dict)
 
-    def score(self, pair: Pair) -> tuple[float, tuple[Term, ...]]:
-        constant, terms = 0.0, []
-        for factor, value in self._values(pair):
+    def plan(
+        self, chosen: Sequence[tuple[Pair, Choice]], factors_of: FactorsOf, floor: float
+    ) -> ScorePlan:
+        """The score plan. Raises Rejected with every source that cannot be resolved."""
+        scored = [self._score(pair, choice, factors_of) for pair, choice in chosen]
+        if self.errors:
+            raise Rejected.of(self.errors)
+        return ScorePlan(
+            constants=tuple(constant for constant, _ in scored),
+            terms=tuple(terms for _, terms in scored),
+            floor=floor,
+        )
+
+    def _score(self, pair: Pair, choice: Choice, factors_of: FactorsOf) -> tuple[float, Terms]:
+        constant = 0.0
+        terms: list[Term | Penalty] = []
+        for factor, value in self._values(pair, choice, factors_of):
             if isinstance(value, Term):
                 terms.append(value)
             else:
-                constant += factor.weight * _log(value)
+                constant += factor.weight * log(value)
+        for penalty in self.penalties.get(pair.name, ()):
+            if penalty.condition is False:
+                constant += log(penalty.multiplier)
+            elif penalty.condition is not True:
+                terms.append(penalty)
         key = tuple(terms)
         return constant, self.shared.setdefault(key, key)
 
-    def _values(self, pair: Pair) -> Iterator[tuple[Factor, float | Term]]:
+    def _values(
+        self, pair: Pair, choice: Choice, factors_of: FactorsOf
+    ) -> Iterator[tuple[Factor, float | Term]]:
+        try:
+            own = factors_of(choice)
+        except Rejected as error:
+            self._note(choice.path, error)
+            return
         # A factor with weight 0 is 1 whatever its value, even 0.
-        for factor in self.factors:
+        for factor in own:
             if factor.weight == 0:
                 continue
-            if not isinstance(factor.source, FieldSource):
-                yield factor, factor.source
-                continue
             try:
-                yield (
-                    factor,
-                    resolve_source(factor.source, factor.name, factor.weight, pair, self.kinds),
-                )
+                yield factor, self._value(factor, pair, choice)
             except Rejected as error:
-                place = f"{self.path}.{factor.name}.field"
-                self.errors.update({(place, text): None for _, text in error.errors})
+                self._note(f"{choice.path}.{factor.place}", error)
+
+    def _note(self, place: str, error: Rejected) -> None:
+        self.errors.update({(place, text): None for _, text in error.errors})
+
+    def _value(self, factor: Factor, pair: Pair, choice: Choice) -> float | Term:
+        source = factor.source
+        if factor.model is not None:
+            return Term(self.model(factor.model, pair), 0.0, 1.0, factor.weight, 0.0, is_open=True)
+        if source is None:
+            found = self.propensity(choice, pair)
+            if isinstance(found, str):
+                return Term(found, 0.0, 1.0, factor.weight, COLD_START)
+            return found
+        if isinstance(source, FieldSource):
+            return resolve_source(source, factor.name, factor.weight, pair.facts, self.kinds)
+        return source
 
 
-def _weights_text(config: ScoreConfig) -> str:
-    return ", ".join(f"{factor.name}Weight {factor.weight:g}" for factor in factors(config))
-
-
-def _log(value: float) -> float:
+def log(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
 
 
-def _describe_factor(factor: Factor) -> str:
+def describe_factor(factor: Factor) -> str:
+    """`P propensity = customer.p from 0 to 1, missing: 0.5`."""
     source = factor.source
     text = f"{factor.letter} {factor.name} = "
+    if factor.model is not None:
+        return f"{text}{factor.model}"
+    if source is None:
+        return f"{text}by outcomes or model, else {COLD_START:g}"
     if not isinstance(source, FieldSource):
         return f"{text}{source:g}"
     missing = missing_share(source, factor.name)

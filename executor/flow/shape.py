@@ -1,12 +1,12 @@
 """Checks JSON against a model and words every fault for the person who wrote the JSON."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from executor.flow.nodes import FIELD_TAG, LATER_VALUES, FieldSource
+from executor.flow.model import FIELD_TAG, FieldSource
 from executor.flow.operators import quoted
 
 Errors = list[tuple[str, str]]
@@ -49,8 +49,6 @@ def _message(model: type[BaseModel], fault: ErrorDetails) -> str:
         allowed = 'a number from 0 to 1, or an object as {"field": "customer.propensity"}'
     else:
         allowed = _allowed(kind, fault.get("ctx", {})) or fault["msg"]
-    if fault["input"] in LATER_VALUES:
-        return f"{quoted(fault['input'])} is not available in this version; must be {allowed}"
     return f"must be {allowed}, got {quoted(fault['input'])}"
 
 
@@ -77,11 +75,18 @@ def _allowed(kind: str, context: dict[str, Any]) -> str:
 def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     """The keys of the object at this place."""
     for part in loc:
-        inside = {field.alias: field.annotation for field in model.model_fields.values()}.get(
-            str(part)
-        )
+        known = {field.alias: field.annotation for field in model.model_fields.values()}
+        inside = known.get(str(part))
         if part == FIELD_TAG:
             model = FieldSource
-        elif isinstance(inside, type) and issubclass(inside, BaseModel):
-            model = inside
+        elif (below := _model_in(inside)) is not None:
+            model = below
     return [str(field.alias) for field in model.model_fields.values()]
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that a field holds, be it in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(inside) for inside in get_args(annotation))
+    return next((one for one in found if one is not None), None)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from executor.errors import Rejected
 from executor.flow.catalog import ChannelFacts, OfferFacts
 from executor.flow.fields import Ref, find_column, read_ref, ref_kind, ref_value
-from executor.flow.nodes import FieldSource
+from executor.flow.model import FieldSource
 from executor.flow.operators import quoted
 from executor.flow.plan import Term
 from executor.flow.types import Kind

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from psycopg import sql
 
 from executor.flow import regex
-from executor.flow.conditions import Condition, Leaf
+from executor.flow.conditions import Condition, Leaf, Not
 from executor.flow.operators import Op, Operand, Value
 
 Column = Callable[[str], sql.Composable]
@@ -19,6 +19,8 @@ def condition_sql(condition: Condition, column: Column) -> sql.Composable:
     """
     if isinstance(condition, Leaf):
         return _leaf(condition, column(condition.field))
+    if isinstance(condition, Not):
+        return sql.SQL("(NOT {})").format(condition_sql(condition.child, column))
     if not condition.children:
         return sql.SQL("TRUE")
     word = sql.SQL(" AND ") if condition.combinator == "and" else sql.SQL(" OR ")

@@ -40,6 +40,8 @@ class Tenant(models.Model):
     timezone = models.CharField(max_length=63, default="UTC")
     #: What campaigns may write to, as "bucket" or "bucket/prefix"; nothing means no S3 at all.
     s3_locations = ArrayField(models.CharField(max_length=255), default=list, blank=True)
+    #: Percent of the customers that every campaign holds out.
+    holdout_percent = models.FloatField(default=0)
     # Mixed into every customer hash. Changing it would change tie-breaks and holdouts of all runs.
     salt = models.CharField(max_length=32, default=new_salt, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -48,6 +50,11 @@ class Tenant(models.Model):
 
     class Meta:
         ordering = ("slug",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(holdout_percent__range=(0, 100)), name="tenant_holdout_0_to_100"
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name

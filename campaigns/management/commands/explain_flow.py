@@ -8,10 +8,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from campaigns.models import Flow, Schema, Segment
 from executor.errors import Rejected
-from executor.flow.compile import compile_flow
 from executor.flow.nodes import definition_schema
+from executor.flow.printed import plan_text
 from executor.flow.types import Kind
-from executor.spec import load_catalog, segment_kinds
+from executor.planning import plan_now
+from executor.spec import segment_kinds
 from kaireon.access.models import Tenant
 
 
@@ -45,12 +46,12 @@ class Command(BaseCommand):
         flow = find_flow(tenant, options["flow"])
         name, config = choose_config(flow, options["flow_version"], options["draft"])
         try:
-            kinds = customer_kinds(tenant, options["segment"], options["schema"])
-            plan = compile_flow(config, load_catalog(tenant), kinds)
+            kinds, key = customer_columns(tenant, options["segment"], options["schema"])
+            plan = plan_now(tenant, config, kinds, key)
         except Rejected as error:
             faults = [f"{path}: {text}" if path else text for path, text in error.errors]
             raise CommandError("\n".join([f"{name} cannot run:", *faults])) from error
-        self.stdout.write(f"{name}: {plan}")
+        self.stdout.write(f"{name}: {plan_text(plan)}")
 
 
 def find_tenant(slug: str) -> Tenant:
@@ -81,17 +82,20 @@ def choose_config(flow: Flow, number: int | None, is_draft: bool) -> tuple[str, 
     return f"{flow.key} version {version.version}", version.config
 
 
-def customer_kinds(tenant: Tenant, segment: str | None, schema: str | None) -> Mapping[str, Kind]:
-    """The columns of the segment, of the schema, or of the tenant's only customer schema."""
+def customer_columns(
+    tenant: Tenant, segment: str | None, schema: str | None
+) -> tuple[Mapping[str, Kind], str]:
+    """Columns and key of the segment, of the schema, or of the tenant's only customer schema."""
     if segment is not None:
         view = Segment.objects.of(tenant).filter(name=segment).first()
         if view is None:
             raise CommandError(f'there is no segment "{segment}"')
-        return segment_kinds(view)
+        return segment_kinds(view), view.base_schema.key_column
     schemas = Schema.objects.of(tenant)
     found = list(schemas.filter(name=schema) if schema else schemas.filter(entity_type="customer"))
     if len(found) != 1:
         known = ", ".join(schemas.values_list("name", flat=True)) or "none"
         raise CommandError(f"choose customers by --segment or --schema; schemas: {known}")
     columns = found[0].columns
-    return {column["name"]: Kind(column["kind"]) for column in columns if column["kind"]}
+    kinds = {column["name"]: Kind(column["kind"]) for column in columns if column["kind"]}
+    return kinds, found[0].key_column

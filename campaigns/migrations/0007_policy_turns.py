@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('campaigns', '0005_pulse'),
+        ('campaigns', '0006_algorithm_model_artifact'),
     ]
 
     operations = [

@@ -1,0 +1,153 @@
+"""A customer's offers where the best k are not simply the answer: one pick after the other.
+
+diversity: a category that has its number is passed over. round_robin: a pick comes from a category
+that has had the fewest so far. weighted_random: picks are drawn with probabilities in proportion to
+the scores, without putting back (Gumbel-top-k: Kool, van Hoof and Welling, ICML 2019). Placements:
+one that is full is passed over.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from executor import hashing
+from executor.allocation import Winners
+from executor.eligibility import Bits
+from executor.flow.plan import Plan
+from executor.ranking import BLOCK, packed_key
+from executor.scoring import UNIT, Scores
+
+_NOT = np.iinfo(np.int64).min
+#: More than any packed key: a pick from a category that has had more comes later.
+_ROUND = 1 << 52
+_PLACE_BITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """The numbers of the candidates' offers, categories and placements; -1 is no placement."""
+
+    offer: NDArray[np.intp]
+    category: NDArray[np.intp]
+    placement: NDArray[np.intp]
+    #: Most offers of each placement.
+    slots: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, plan: Plan) -> "_Groups":
+        categories = [plan.offers[one.offer].category_key for one in plan.candidates]
+        numbers = {key: n for n, key in enumerate(dict.fromkeys(categories))}
+        places = list(plan.ranking.slots)
+        at = {key: n for n, key in enumerate(places)}
+        return cls(
+            np.array([one.offer for one in plan.candidates]),
+            np.array([numbers[key] for key in categories]),
+            np.array([at.get(one.placement_key or 0, -1) for one in plan.candidates]),
+            np.array([plan.ranking.slots[key] for key in places], dtype=np.int64),
+        )
+
+
+def select(
+    plan: Plan, scores: Scores, bits: Bits, h: hashing.Hash | None = None, draw: int = 0
+) -> Winners:
+    """Each customer's picks, in their order. weighted_random needs `h`, and is seeded by `draw`."""
+    groups = _Groups.of(plan)
+    parts = []
+    for start in range(0, max(bits.shape[1], 1), BLOCK):
+        block = slice(start, start + BLOCK)
+        keys = _keys(plan, scores, bits[:, block], block, None if h is None else h[block], draw)
+        parts.append(_pick(plan, keys, groups))
+    picked = np.concatenate(parts, axis=1)
+    rows, ranks = np.nonzero(picked.T >= 0)
+    candidate = picked[ranks, rows]
+    key = scores.profiles[scores.profile_of[candidate], rows] + scores.constants[candidate]
+    return Winners(
+        row=rows.astype(np.int64),
+        rank=(ranks + 1).astype(np.int16),
+        candidate=candidate.astype(np.int16),
+        key=key.astype(np.int32),
+    )
+
+
+def _keys(
+    plan: Plan,
+    scores: Scores,
+    bits: Bits,
+    block: slice,
+    h: hashing.Hash | None,
+    draw: int,
+) -> NDArray[np.int64]:
+    """(candidates, customers) packed keys, _NOT where a customer cannot have a candidate."""
+    profiles = scores.profiles[:, block]
+    keys = np.empty((len(plan.candidates), bits.shape[1]), dtype=np.int64)
+    luck: dict[int, NDArray[np.int64]] = {}
+    for number, candidate in enumerate(plan.candidates):
+        keys[number] = packed_key(scores, profiles, number)
+        if plan.ranking.method == "weighted_random" and h is not None:
+            offer = plan.offers[candidate.offer]
+            if offer.key not in luck:
+                luck[offer.key] = _luck(h, draw, offer.key)
+            keys[number] += luck[offer.key]
+        possible = (bits[number // 64] >> np.uint64(number % 64)) & np.uint64(1)
+        keys[number][possible == 0] = _NOT
+    return keys
+
+
+def _luck(h: hashing.Hash, draw: int, offer_key: int) -> NDArray[np.int64]:
+    """Gumbel noise for an offer, in units of packed keys."""
+    uniform = hashing.uniform(hashing.mixed(h, hashing.DRAW, draw, offer_key))
+    noise = np.rint(-np.log(-np.log(uniform)) * UNIT).astype(np.int64)
+    return np.asarray(noise << _PLACE_BITS)
+
+
+def _pick(plan: Plan, keys: NDArray[np.int64], groups: _Groups) -> NDArray[np.intp]:
+    """(k, customers) numbers of the picked candidates, -1 where there is none left."""
+    size = keys.shape[1]
+    lines = np.arange(size)
+    picked = np.full((plan.k, size), -1, dtype=np.intp)
+    of_category = np.zeros((groups.category.max(initial=0) + 1, size), dtype=np.int64)
+    in_placement = np.zeros((max(len(groups.slots), 1), size), dtype=np.int64)
+    for turn in range(plan.k):
+        best = _ordered(plan, keys, groups, of_category).argmax(axis=0)
+        is_left = keys[best, lines] != _NOT
+        if not is_left.any():
+            break
+        picked[turn, is_left] = best[is_left]
+        of_category[groups.category[best], lines] += is_left
+        placed = is_left & (groups.placement[best] >= 0)
+        in_placement[groups.placement[best], lines] += placed
+        _close(plan, keys, groups, best, (of_category, in_placement))
+    return picked
+
+
+def _ordered(
+    plan: Plan,
+    keys: NDArray[np.int64],
+    groups: _Groups,
+    of_category: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    if plan.ranking.method != "round_robin":
+        return keys
+    later = of_category[groups.category] * _ROUND
+    return np.where(keys == _NOT, _NOT, keys - later)
+
+
+def _close(
+    plan: Plan,
+    keys: NDArray[np.int64],
+    groups: _Groups,
+    best: NDArray[np.intp],
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> None:
+    """Take away what a customer can no longer have after this pick."""
+    of_category, in_placement = counts
+    most, chosen = plan.ranking.per_category, groups.offer[best]
+    for number, line in enumerate(keys):
+        closed = chosen == groups.offer[number]
+        if most is not None:
+            closed |= of_category[groups.category[number]] >= most
+        place = groups.placement[number]
+        if place >= 0:
+            closed |= in_placement[place] >= groups.slots[place]
+        line[closed] = _NOT
