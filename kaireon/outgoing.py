@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
@@ -59,13 +60,17 @@ def find_target(url: str, allowed: Collection[str] = ()) -> Target:
     `allowed` are host names and networks (10.1.0.0/16) that may be asked although they are not
     public. Raises Refused for an address that may not be asked, Unanswered if there is none.
     """
-    parts = urlsplit(url)
-    host = (parts.hostname or "").rstrip(".")
-    if parts.scheme not in _PORTS or not host or parts.username is not None:
+    try:
+        parts = urlsplit(url)
+        # A name outside of ASCII is asked for, and sent, in the form that DNS has of it.
+        host = (parts.hostname or "").rstrip(".").encode("idna").decode()
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError as error:
+        raise Refused(f"{url} is no address: {error}") from error
+    if port is None or parts.scheme not in _PORTS or not host or parts.username is not None:
         raise Refused(f"{url} is no address of the form https://host/path")
-    port = parts.port or _PORTS[parts.scheme]
     found = tuple(dict.fromkeys(_resolve(host, port)))
-    if host not in allowed:
+    if host not in {entry.lower() for entry in allowed}:
         for address in found:
             if not is_public(ip_address(address)) and not _is_allowed(address, allowed):
                 raise Refused(
@@ -132,33 +137,35 @@ def _post_once(target: Target, body: bytes, deadline: float) -> bytes:
         "Accept-Encoding": "identity",
         "User-Agent": "kaireon",
     }
-    pool = _pool(target)
-    try:
-        answer = pool.urlopen(
-            "POST",
-            target.path,
-            body=body,
-            headers=headers,
-            redirect=False,
-            retries=False,
-            timeout=urllib3.Timeout(total=max(deadline - time.monotonic(), 0.001)),
-            preload_content=False,
-            assert_same_host=False,
-        )
+    fault: Exception | None = None
+    for address in target.addresses:
+        pool = _pool(target, address)
         try:
+            answer = pool.urlopen(
+                "POST",
+                target.path,
+                body=body,
+                headers=headers,
+                redirect=False,
+                retries=False,
+                timeout=urllib3.Timeout(total=max(deadline - time.monotonic(), 0.001)),
+                preload_content=False,
+                assert_same_host=False,
+            )
             return _read(answer, deadline)
+        except urllib3.exceptions.NewConnectionError as error:
+            fault = error  # this address cannot be reached; another one may
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            fault = error
+            break
         finally:
-            answer.close()
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        reason = f"{target.authority} does not answer: {type(error).__name__}"
-        raise Unanswered(reason, is_passing=True) from error
-    finally:
-        pool.close()
+            pool.close()
+    reason = f"{target.authority} does not answer: {type(fault).__name__}"
+    raise Unanswered(reason, is_passing=True) from fault
 
 
-def _pool(target: Target) -> urllib3.HTTPConnectionPool:
-    """Connections to the address that was checked, with certificates for the name."""
-    address = target.addresses[0]
+def _pool(target: Target, address: str) -> urllib3.HTTPConnectionPool:
+    """Connections to an address that was checked, with certificates for the name."""
     if target.scheme == "http":
         return urllib3.HTTPConnectionPool(address, target.port, maxsize=1)
     return urllib3.HTTPSConnectionPool(
@@ -172,6 +179,11 @@ def _pool(target: Target) -> urllib3.HTTPConnectionPool:
 
 
 def _read(answer: Any, deadline: float) -> bytes:
+    with closing(answer):
+        return _read_open(answer, deadline)
+
+
+def _read_open(answer: Any, deadline: float) -> bytes:
     if answer.status != 200:
         reason = f"the answer has the status {answer.status}"
         raise Unanswered(reason, is_passing=answer.status in (429, 502, 503, 504))

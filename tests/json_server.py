@@ -1,11 +1,13 @@
 """A server on this machine that answers every POST with JSON, for tests of outgoing requests."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 #: What to answer to the body of a request.
@@ -30,9 +32,13 @@ class JsonServer:
 
 @contextmanager
 def json_server(
-    answer: Answer, *, status: int = 200, is_silent: bool = False
+    answer: Answer,
+    *,
+    status: int = 200,
+    is_silent: bool = False,
+    certificate: Path | None = None,
 ) -> Iterator[JsonServer]:
-    """`is_silent` never answers, until the block ends."""
+    """`is_silent` never answers, until the block ends; with a certificate it speaks HTTPS."""
     over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,6 +61,10 @@ def json_server(
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     known = JsonServer(server.server_port)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

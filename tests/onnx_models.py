@@ -90,3 +90,33 @@ def identity(
         [helper.make_tensor_value_info("y", type_, output or shape)],
     )
     return model_bytes(graph)
+
+
+def endless() -> bytes:
+    """Adds 0 to its input as often as 64 bits can count."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Add", ["before", "zero"], ["after"]),
+        ],
+        "body",
+        [
+            value("round", TensorProto.INT64, []),
+            value("go", TensorProto.BOOL, []),
+            value("before", TensorProto.FLOAT, [None, 1]),
+        ],
+        [value("go_on", TensorProto.BOOL, []), value("after", TensorProto.FLOAT, [None, 1])],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["times", "yes", "x"], ["y"], body=body)],
+        "endless",
+        [value("x", TensorProto.FLOAT, [None, 1])],
+        [value("y", TensorProto.FLOAT, [None, 1])],
+        [
+            numpy_helper.from_array(np.array(2**62, dtype=np.int64), "times"),
+            numpy_helper.from_array(np.array(True), "yes"),
+            numpy_helper.from_array(np.array([0], dtype=np.float32), "zero"),
+        ],
+    )
+    return model_bytes(graph)

@@ -13,12 +13,12 @@ from onnx import TensorProto, helper, numpy_helper
 from executor.errors import Rejected
 from executor.flow.catalog import ModelFacts
 from executor.flow.types import Kind
-from executor.models import onnx_file
+from executor.models import onnx_file, onnx_model
 from executor.models.compile import compile_model
 from executor.models.model import Model
 from executor.models.onnx_file import check_file
 from executor.models.onnx_model import open_session
-from tests.onnx_models import identity, linear, model_bytes, typed
+from tests.onnx_models import endless, identity, linear, model_bytes, typed
 
 Json = dict[str, Any]
 INPUTS = {"inputs": ["age", "balance"]}
@@ -210,3 +210,19 @@ def test_data_elsewhere_are_refused(place: str) -> None:
         )
     with pytest.raises(Rejected, match="keeps data in another file"):
         check_file(model_bytes(graph))
+
+
+def test_model_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_model, "TRIAL_SECONDS", 0.2)
+    assert "takes more than 0.2 seconds for 1024 rows" in faults(endless())[0][1]
+
+
+def test_numbers_that_an_input_cannot_hold() -> None:
+    graph = onnx.ModelProto.FromString(identity([None, 1], TensorProto.INT32)).graph
+    graph.node[0].op_type = "Cast"
+    graph.node[0].attribute.append(helper.make_attribute("to", TensorProto.FLOAT))
+    graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    found = model(model_bytes(graph)).score({"x": pl.Series([1, 2**31, -(2**40), None])}, 4)
+    assert found[0] == 1
+    assert np.isnan(found[1:]).all()
+    assert np.isnan(model(linear(), INPUTS).score({"age": 10**300, "balance": 10**300}, 1)).all()

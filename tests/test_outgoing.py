@@ -1,9 +1,16 @@
 """Outgoing requests stay out of networks that are not public, unless they are allowed."""
 
 import socket
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from kaireon import outgoing
 from kaireon.outgoing import Refused, Unanswered, find_target, is_public, post
@@ -67,8 +74,7 @@ def test_what_is_allowed() -> None:
 
 
 def test_every_address_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [(socket.AF_INET, 1, 6, "", (address, 80)) for address in ("8.8.8.8", "10.0.0.1")]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
+    resolves_to(monkeypatch, "8.8.8.8", "10.0.0.1")
     with pytest.raises(Refused, match=r"has the address 10\.0\.0\.1"):
         find_target("http://models.example.com/")
 
@@ -130,3 +136,66 @@ def test_answers_have_a_greatest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     refused = pytest.raises(Unanswered, match="over 10 bytes")
     with json_server(lambda _: {"long": "x" * 100}) as server, refused:
         ask(server)
+
+
+def resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Have every name resolved to these addresses; addresses stay what they are."""
+
+    def answer(host: str, port: int, *_: object, **__: object) -> list[Any]:
+        found = [host] if host in addresses else addresses
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """A self-signed certificate for a name, and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    pem = serialization.Encoding.PEM
+    path = folder / "server.pem"
+    path.write_bytes(key.private_bytes(pem, *form) + made.public_bytes(pem))
+    return path
+
+
+@pytest.mark.parametrize("name", ["models.example.com", "other.example.com"])
+def test_certificate_is_of_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = certificate(tmp_path, name)
+    resolves_to(monkeypatch, "127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    with json_server(lambda _: {}, certificate=path) as server:
+        url = f"https://models.example.com:{server.port}/"
+        if name == "models.example.com":
+            assert post(url, b"{}", timeout=5, allowed=[name]) == b"{}"
+            return
+        with pytest.raises(Unanswered, match="SSLError"):
+            post(url, b"{}", timeout=5, allowed=["models.example.com"])
+
+
+def test_next_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolves_to(monkeypatch, "127.0.0.2", "127.0.0.1")  # nobody listens on the first one
+    with json_server(lambda _: {}) as server:
+        url = f"http://models.example.com:{server.port}/"
+        assert post(url, b"{}", timeout=5, allowed=["Models.Example.com"]) == b"{}"
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://a:99999/", "http://" + "x" * 64 + ".de/"])
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(Refused, match="is no address"):
+        find_target(url)

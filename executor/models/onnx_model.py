@@ -6,9 +6,11 @@ onnxruntime is an optional dependency, the extra `onnx`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Timer
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from executor.errors import Rejected
@@ -28,6 +30,8 @@ from executor.models.onnx_file import check_file
 #: A kernel may add up in another order for another number of rows, so there is only this one.
 #: Chunks are multiples of it: a row is always in the same block, with the same rows.
 BLOCK = 1024
+#: What a model may take for its first block, lest a loop without an end holds up a server.
+TRIAL_SECONDS = 10.0
 _FLOATS: Mapping[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -66,7 +70,7 @@ class OnnxModel(Model):
         self._column = int(config.get("outputColumn", -1))
         self._missing: Mapping[str, Any] = config.get("missing", {})
         self._check_missing()
-        self._score_block([_blank(port, BLOCK) for port in self._ports])
+        self._try_out()
 
     def score(self, columns: Columns, rows: int) -> Scores:
         reader = Reader(self, columns)
@@ -104,8 +108,12 @@ class OnnxModel(Model):
         if type_ == _STRING:
             filled = series.fill_null("" if default is None else str(default))
             return np.array(filled.to_list(), dtype=object)
-        numbers = series.cast(int, strict=False).fill_null(int(default or 0)).to_numpy()
-        return numbers.astype(_WHOLE[type_])
+        whole = series.cast(pl.Int64).fill_null(int(default or 0))
+        if type_ == "tensor(int32)":
+            fits = whole.is_between(-(2**31), 2**31 - 1)
+            unknown |= ~fits.to_numpy()
+            whole = whole.clip(-(2**31), 2**31 - 1)
+        return whole.to_numpy().astype(_WHOLE[type_])
 
     def _check_missing(self) -> None:
         for field, value in self._missing.items():
@@ -119,11 +127,28 @@ class OnnxModel(Model):
             if self._types[field] in _WHOLE and value != int(value):
                 raise Rejected((path, "must be a whole number: the file wants one there"))
 
-    def _score_block(self, feeds: list[NDArray[Any]]) -> Scores:
+    def _try_out(self) -> None:
+        """Score a block of nothing. Raises Rejected if that fails or takes too long."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        timer = Timer(TRIAL_SECONDS, setattr, (options, "terminate", True))
+        timer.start()
+        try:
+            self._score_block([_blank(port, BLOCK) for port in self._ports], options)
+        except Rejected as error:
+            if not options.terminate:
+                raise
+            problem = f"the model takes more than {TRIAL_SECONDS} seconds for {BLOCK} rows"
+            raise Rejected(problem) from error
+        finally:
+            timer.cancel()
+
+    def _score_block(self, feeds: list[NDArray[Any]], options: Any = None) -> Scores:
         """The scores of 1,024 rows. Raises Rejected if the model fails or answers oddly."""
         named = {port.name: feed for port, feed in zip(self._ports, feeds, strict=True)}
         try:
-            answer = self._session.run([self._output], named)[0]
+            answer = self._session.run([self._output], named, options)[0]
         except _faults() as error:
             raise Rejected(f"the model fails: {_first_line(error)}") from error
         if answer.ndim == 1 and len(answer) == BLOCK:
