@@ -41,10 +41,11 @@ class DecideAhead:
         if error is None:
             self.decided = {number: future.result() for number, future in self._futures.items()}
 
-    def look(self, number: int, frame: pl.DataFrame) -> None:
-        """Decide the chunk soon, unless too many wait already."""
+    def look(self, number: int, frame: pl.DataFrame) -> pl.DataFrame:
+        """Decide the chunk soon, unless too many wait already; the rows stay as they are."""
         if sum(not future.done() for future in self._futures.values()) < WAITING:
             self._futures[number] = self._thread.submit(self._decide, number, frame)
+        return frame
 
     def _decide(self, number: int, frame: pl.DataFrame) -> Decided:
         winners, counts = decide(self._job.decider, frame)

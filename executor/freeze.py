@@ -43,14 +43,15 @@ def freeze(
     hashed: bool,
     storage: Storage,
     lease: Lease,
-    look: Callable[[int, pl.DataFrame], None],
+    look: Callable[[int, pl.DataFrame], pl.DataFrame],
     inputs: Inputs = NONE,
 ) -> list[FrozenChunk]:
     """Write the segment's customers as chunks of `spec.chunk_rows`, in key order.
 
     `hashed` adds h(key), the first 8 bytes of md5(salt || key), where a stage breaks ties by it;
     `inputs` adds all its flags and metrics, and the columns of enrichments that `columns` names.
-    `look` is shown each chunk's number and rows. Raises Rejected naming the key when one is null
+    `look` is shown each chunk's number and rows, and returns the rows to freeze: it may put columns
+    beside them. Raises Rejected naming the key when one is null
     or stands twice.
     """
     statement = freeze_sql(spec, columns, inputs, hashed=hashed)
@@ -61,9 +62,9 @@ def freeze(
         for number, frame in enumerate(_chunks(batches, spec.chunk_rows)):
             lease.check()
             lease.done = number * spec.chunk_rows + frame.height
+            frame = look(number, frame)
             key = f"runs/{lease.run_key}/{lease.token}/input/{number:06d}.parquet"
             manifest.append(writer.submit(_write, storage, key, number, frame))
-            look(number, frame)
             if number >= 2:  # at most two chunks wait for the disk
                 manifest[number - 2].result()
         return [future.result() for future in manifest]

@@ -1,10 +1,12 @@
 """The stages of a run up to its results; `executor.finish` has the last one."""
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from campaigns.models import CampaignRun, RunChunk
 from executor import contacts, heldout, manifest, outfile, reopening, results
 from executor.ahead import DecideAhead
+from executor.asking import Asking
 from executor.chunks import TakenChunk
 from executor.decide import decide, won
 from executor.freeze import KEY, FrozenChunk, freeze, read_chunk
@@ -26,6 +28,7 @@ def begin(lease: Lease, job: Job) -> None:
 def freeze_customers(lease: Lease, job: Job) -> None:
     """Read the segment once; decide the chunks there is time for meanwhile."""
     manifest.enter(lease, Phase("freeze"))
+    asking = Asking(job.decider, settings.KAIREON_ALLOWED_PRIVATE_HOSTS)
     with DecideAhead(job, lease.token) as ahead:
         frozen = freeze(
             job.spec,
@@ -34,8 +37,11 @@ def freeze_customers(lease: Lease, job: Job) -> None:
             hashed=breaks_ties(job.spec) or job.decider.is_hashed,
             storage=job.storage,
             lease=lease,
-            look=ahead.look,
+            look=lambda number, frame: ahead.look(number, asking.extend(frame)),
         )
+    for model, failures in asking.failures.items():
+        if failures:
+            lease.event("fallback", f"{failures} customers have the fallback of model {model}")
     customers = sum(chunk.customers for chunk in frozen)
     lease.event("frozen", f"{customers} customers in {len(frozen)} chunks")
     then = _after_freeze(job, frozen, len(ahead.decided))

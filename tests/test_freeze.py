@@ -72,7 +72,7 @@ def frozen(run: CampaignRun, columns: set[str], *, hashed: bool = False) -> list
         hashed=hashed,
         storage=storage,
         lease=lease,
-        look=seen.__setitem__,
+        look=lambda number, frame: seen.setdefault(number, frame),
     )
     read = [read_chunk(storage, chunk.input_key) for chunk in chunks]
     assert [chunk.number for chunk in chunks] == list(seen)

@@ -41,7 +41,7 @@ def frozen(world: World, columns: set[str], inputs: Inputs) -> pl.DataFrame:
         hashed=True,
         storage=open_storage(),
         lease=lease,
-        look=lambda _number, _frame: None,
+        look=lambda _number, frame: frame,
         inputs=inputs,
     )
     return pl.concat([read_chunk(open_storage(), chunk.input_key) for chunk in chunks])
