@@ -90,7 +90,7 @@ def third_party(*folders: str) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("folders", "extras"), [(PACKAGES, []), (("tests", "benchmarks"), ["demo", "dev"])]
+    ("folders", "extras"), [(PACKAGES, ["onnx"]), (("tests", "benchmarks"), ["demo", "dev"])]
 )
 def test_what_is_imported_is_declared(folders: tuple[str, ...], extras: list[str]) -> None:
     distributions = packages_distributions()
@@ -110,4 +110,4 @@ def whole(distributions: list[str]) -> set[str]:
 
 def test_extra_and_dependency_group_are_the_same() -> None:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    assert groups == {"dev": ["kaireon[demo,dev]"]}
+    assert groups == {"dev": ["kaireon[demo,dev,onnx]"]}
