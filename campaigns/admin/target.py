@@ -38,7 +38,8 @@ class TargetForm(ScopedForm):
     applies_to = forms.ChoiceField(
         required=False,
         widget=UnfoldAdminSelectWidget,
-        help_text="Restricts it to the candidates of one object.",
+        help_text="Restricts it to the candidates of one object. Of several, as the API can name"
+        " them, it is the first; choosing another forgets them.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -83,6 +84,8 @@ class TargetForm(ScopedForm):
             return cleaned
         name, tenant = cleaned["applies_to"], cleaned.get("tenant")
         scope, key, owner = self.targets.get(name, ("global", None, None))
+        if (scope, key) != (self.instance.scope, self.instance.scope_key):
+            self.instance.scopes = []
         self.instance.scope, self.instance.scope_key = scope, key
         if owner is not None and owner != (tenant.pk if tenant else self.instance.tenant_id):
             self.add_error("applies_to", "Belongs to another tenant.")
@@ -102,7 +105,8 @@ def name_targets(rows: Iterable[Model]) -> None:
         found = candidates.in_bulk({row.scope_key for row in mine})
         for row in mine:
             target = found.get(row.scope_key)
-            row.target = f"{scope}: {target or 'gone'}"
+            more = f" and {len(row.scopes) - 1} more" if len(row.scopes) > 1 else ""
+            row.target = f"{scope}: {target or 'gone'}{more}"
     for row in rows:
         if row.scope == "global":
             row.target = EVERYTHING

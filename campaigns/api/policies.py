@@ -8,7 +8,7 @@ from rest_framework.serializers import BaseSerializer
 from campaigns.api import fields
 from campaigns.api.camel import CamelModelSerializer
 from campaigns.api.filters import FilterSet, OneOf, ScopeIdFilter
-from campaigns.api.scopes import ScopeId
+from campaigns.api.scopes import ScopeId, Scopes
 from campaigns.api.viewsets import ResourceViewSet
 from campaigns.models import ContactPolicy, Status
 from campaigns.services.policies import create_policy, update_policy
@@ -20,6 +20,7 @@ class ContactPolicySerializer(CamelModelSerializer[ContactPolicy]):
 
     id = fields.OwnId()
     scopeId = ScopeId(ContactPolicy.Scope, required=False, allow_null=True)
+    scopes = Scopes(ContactPolicy.Scope, required=False)
     config = fields.JsonObject(required=False)
 
     class Meta:
@@ -32,6 +33,7 @@ class ContactPolicySerializer(CamelModelSerializer[ContactPolicy]):
             "rule_type",
             "scope",
             "scopeId",
+            "scopes",
             "config",
             "priority",
             "version",

@@ -8,7 +8,7 @@ from rest_framework.serializers import BaseSerializer
 from campaigns.api import fields
 from campaigns.api.camel import CamelModelSerializer
 from campaigns.api.filters import FilterSet, OneOf, ScopeIdFilter
-from campaigns.api.scopes import ScopeId
+from campaigns.api.scopes import ScopeId, Scopes
 from campaigns.api.viewsets import ResourceViewSet
 from campaigns.models import QualificationRule, Status
 from campaigns.services.rules import create_rule, update_rule
@@ -19,6 +19,7 @@ class QualificationRuleSerializer(CamelModelSerializer[QualificationRule]):
 
     id = fields.OwnId()
     scopeId = ScopeId(QualificationRule.Scope, required=False, allow_null=True)
+    scopes = Scopes(QualificationRule.Scope, required=False)
     config = fields.JsonObject()
 
     class Meta:
@@ -31,6 +32,7 @@ class QualificationRuleSerializer(CamelModelSerializer[QualificationRule]):
             "rule_type",
             "scope",
             "scopeId",
+            "scopes",
             "config",
             "priority",
             "stage",

@@ -38,6 +38,8 @@ class ContactPolicy(Configured):
     scope = models.CharField(max_length=12, choices=Scope, default=Scope.OFFER)
     #: Required unless global: a scope without a key would silently act on everything.
     scope_key = models.BigIntegerField(null=True, blank=True)
+    #: Several places to act, as [{"scope", "scopeId"}]; if any, the two above are the first.
+    scopes = models.JSONField(default=list, blank=True)
     config = models.JSONField(default=dict)
     priority = models.IntegerField(default=50)
 

@@ -45,6 +45,8 @@ class QualificationRule(Configured):
     scope = models.CharField(max_length=12, choices=Scope, default=Scope.GLOBAL)
     #: Key of the offer, category, channel, … that `scope` names; empty for a global rule.
     scope_key = models.BigIntegerField(null=True, blank=True)
+    #: Several places to act, as [{"scope", "scopeId"}]; if any, the two above are the first.
+    scopes = models.JSONField(default=list, blank=True)
     config = models.JSONField(default=dict)
     priority = models.IntegerField(default=50)
     stage = models.CharField(max_length=12, choices=Stage, default=Stage.ELIGIBILITY)

@@ -6,7 +6,7 @@ from typing import Any
 from django.db import transaction
 
 from campaigns.models import Campaign, Category, ContactPolicy, Offer, Segment
-from campaigns.services.references import find_keys, place_in_scope, unknown
+from campaigns.services.references import find_keys, place_in_scopes, unknown
 from campaigns.services.resources import check_version, create_row, update_row
 from executor.errors import Rejected
 from executor.flow import policies
@@ -40,15 +40,24 @@ def update_policy(
 
 def checked(policy: ContactPolicy, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values to store. Raises Rejected with all that is wrong with the outcome."""
-    values, wrong_id = place_in_scope(policy, fields)
+    values, wrong_id = place_in_scopes(policy, fields)
     for name, value in values.items():
         setattr(policy, name, value)
     # Where the scope is wrong, its id is not worth a word.
-    faults = list(policies.scope_faults(policy.rule_type, policy.scope)) or wrong_id
+    faults = list(scope_faults(policy)) or wrong_id
     faults += [(below(path), text) for path, text in config_faults(policy)]
     if faults:
         raise Rejected.of(faults)
     return values
+
+
+def scope_faults(policy: ContactPolicy) -> Iterator[Fault]:
+    """Scopes that the type may not have."""
+    if not policy.scopes:
+        yield from policies.scope_faults(policy.rule_type, policy.scope)
+    for number, place in enumerate(policy.scopes):
+        for path, text in policies.scope_faults(policy.rule_type, place["scope"]):
+            yield f"scopes[{number}].{path}", text
 
 
 def config_faults(policy: ContactPolicy) -> Iterator[Fault]:
@@ -66,8 +75,9 @@ def config_faults(policy: ContactPolicy) -> Iterator[Fault]:
             if kind == name and public_id not in found
         )
     if isinstance(config, policies.MutualExclusion) and policy.scope_key is not None:
-        own = ids.encode("Offer", policy.scope_key)
-        if config.offer_ids == (own,):
+        own = {place["scopeId"] for place in policy.scopes}
+        own |= {ids.encode("Offer", policy.scope_key)}
+        if own == {*config.offer_ids}:
             yield "offerIds", "must name another offer than scopeId"
 
 

@@ -95,6 +95,36 @@ def place_in_scope(row: Scoped, fields: Mapping[str, Any]) -> tuple[dict[str, An
     return values, [] if values["scope_key"] else [("scopeId", unknown(model))]
 
 
+def place_in_scopes(
+    row: QualificationRule | ContactPolicy, fields: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Fault]]:
+    """As `place_in_scope`; several `scopes` replace the one, of which it becomes the first.
+
+    Naming one anew forgets the several.
+    """
+    if not fields.get("scopes"):
+        values, faults = place_in_scope(row, fields)
+        if {"scope", "scope_id", "scopes"} & fields.keys():
+            values["scopes"] = []
+        return values, faults
+    values = {name: value for name, value in fields.items() if name != "scope_id"}
+    placed: list[tuple[str, int | None]] = []
+    faults = []
+    for number, one in enumerate(fields["scopes"]):
+        scope, public_id = one["scope"], one.get("scopeId")
+        bare = type(row)(tenant_id=row.tenant_id, scope="global")
+        place, wrong = place_in_scope(bare, {"scope": scope, "scope_id": public_id})
+        faults += [(f"scopes[{number}].{path}", text) for path, text in wrong]
+        if not wrong and (scope, place["scope_key"]) in placed:
+            faults.append((f"scopes[{number}]", "Is there twice."))
+        placed.append((scope, place["scope_key"]))
+    values["scope"], values["scope_key"] = placed[0]
+    values["scopes"] = [
+        {"scope": one["scope"], "scopeId": one.get("scopeId")} for one in fields["scopes"]
+    ]
+    return values, faults
+
+
 def users_of(row: Any) -> list[Model]:
     """Return what would be left naming nothing if the row, and what goes with it, were deleted.
 
@@ -103,7 +133,10 @@ def users_of(row: Any) -> list[Model]:
     doomed = [row, *cascaded(row)]
     users: list[Model] = list(row.campaigns.all()) if isinstance(row, Channel) else []
     for model in (QualificationRule, ContactPolicy, VolumeConstraint):
-        users += model.objects.of(row.tenant_id).filter(scoped_to(doomed)).order_by("pk")
+        condition = scoped_to(doomed)
+        if model is not VolumeConstraint:
+            condition |= one_of_scopes(doomed)
+        users += model.objects.of(row.tenant_id).filter(condition).order_by("pk")
     users += policies_naming(row)
     if isinstance(row, AlgorithmModel):
         users += rules_scored_by(row)
@@ -121,6 +154,17 @@ def scoped_to(rows: Collection[Any]) -> Q:
     for scope, model in SCOPES.items():
         keys = [row.pk for row in rows if type(row) is model]
         condition |= Q(scope=scope, scope_key__in=keys)
+    return condition
+
+
+def one_of_scopes(rows: Collection[Any]) -> Q:
+    """Rules and policies that have one of the rows among several scopes."""
+    condition = Q(pk__in=())
+    for scope, model in SCOPES.items():
+        for row in rows:
+            if type(row) is model:
+                place = {"scope": scope, "scopeId": row.public_id}
+                condition |= Q(scopes__contains=[place])
     return condition
 
 

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from campaigns.models import QualificationRule
-from campaigns.services.references import place_in_scope
+from campaigns.services.references import place_in_scopes
 from campaigns.services.resources import check_version, create_row, update_row
 from executor.errors import Rejected
 from executor.flow.catalog import RuleFacts
@@ -40,7 +40,7 @@ def update_rule(
 
 def checked(rule: QualificationRule, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values to store. Raises Rejected with all that is wrong with the outcome."""
-    values, faults = place_in_scope(rule, fields)
+    values, faults = place_in_scopes(rule, fields)
     for name, value in values.items():
         setattr(rule, name, value)
     faults = faults or rule_faults(rule)
