@@ -5,6 +5,7 @@ contacts that are true count, and only what happened up to the instant of the ru
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from psycopg import sql
@@ -50,6 +51,27 @@ def history_sql(tenant_key: int, now: datetime, metrics: Sequence[Metric]) -> sq
     ).format(columns=sql.SQL(", ").join(columns), events=sql.SQL(" UNION ALL ").join(parts))
 
 
+def usage_sql(
+    tenant_key: int, now: datetime, today: datetime, offers: Sequence[int]
+) -> sql.Composable:
+    """Per offer, for those that were given: contacts since `today` and in all, then impressions."""
+    contacts, impressions = Metric("contacts"), Metric("impressions")
+    narrow = [replace(metric, offers=tuple(offers)) for metric in (contacts, impressions)]
+    values = [
+        _aggregate(replace(metric, since=since), now)
+        for metric in (contacts, impressions)
+        for since in (today, None)
+    ]
+    return sql.SQL(
+        "SELECT offer_id, {values} FROM ({contacts} UNION ALL {interactions}) AS event"
+        " GROUP BY offer_id ORDER BY offer_id"
+    ).format(
+        values=sql.SQL(", ").join(values),
+        contacts=_contacts(tenant_key, now, narrow[:1]),
+        interactions=_interactions(tenant_key, now, narrow[1:]),
+    )
+
+
 def _contacts(tenant_key: int, now: datetime, metrics: Sequence[Metric]) -> sql.Composable:
     return sql.SQL(
         "SELECT customer_key, at, offer_id, channel_id, creative_id, campaign_id,"
@@ -70,7 +92,7 @@ def _interactions(tenant_key: int, now: datetime, metrics: Sequence[Metric]) -> 
     ).format(
         word=word,
         is_impression=is_impression,
-        where=_all([*_common(tenant_key, now, metrics), *_only_words(word, metrics)]),
+        where=_all([*_common(tenant_key, now, metrics), *_only(metrics, word, is_impression)]),
     )
 
 
@@ -87,8 +109,12 @@ def _common(tenant_key: int, now: datetime, metrics: Sequence[Metric]) -> Iterat
             yield _one_of(column, sorted({key for each in named for key in each}))
 
 
-def _only_words(word: sql.Composable, metrics: Sequence[Metric]) -> Iterator[sql.Composable]:
-    """The outcomes, if nothing but certain ones is counted."""
+def _only(
+    metrics: Sequence[Metric], word: sql.Composable, is_impression: sql.Composable
+) -> Iterator[sql.Composable]:
+    """Impressions, or certain outcomes, if nothing else is counted."""
+    if all(metric.source == "impressions" for metric in metrics):
+        yield is_impression
     if all(metric.source == "outcomes" and metric.outcomes for metric in metrics):
         listed = words(outcome for metric in metrics for outcome in metric.outcomes)
         yield sql.SQL("{} = ANY({}::text[])").format(word, sql.Literal(list(listed)))

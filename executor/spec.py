@@ -5,12 +5,13 @@ machine, decides the same.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from campaigns.models import (
     AlgorithmModel,
@@ -30,7 +31,16 @@ from executor.artifacts import facts_of
 from executor.errors import Rejected
 from executor.evidence_counts import count_evidence
 from executor.flow.catalog import Catalog, ChannelFacts, CreativeFacts, OfferFacts, RuleFacts
+from executor.flow.operators import quoted
 from executor.flow.types import Kind, read_columns
+from executor.policy_facts import (
+    places,
+    read_policies,
+    read_segments,
+    read_usage,
+    terms_of,
+    with_budget,
+)
 from executor.referred import with_referred
 from kaireon.access.models import Tenant
 
@@ -121,11 +131,8 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
         flow_key=flow.key,
         flow_version=version.version,
         flow=version.config,
-        catalog=replace(
-            with_referred(
-                load_catalog(run.tenant, channel_keys(campaign)), run.tenant, version.config
-            ),
-            evidence=count_evidence(run.tenant, now),
+        catalog=with_referred(
+            load_catalog(run.tenant, channel_keys(campaign), now), run.tenant, version.config
         ),
         caps=Caps(
             total=campaign.max_total_per_run,
@@ -160,15 +167,25 @@ def channel_keys(campaign: Campaign) -> list[int]:
     return list(campaign.channels.order_by("pk").values_list("pk", flat=True))
 
 
-def load_catalog(tenant: Tenant, channel_keys: Sequence[int] = ()) -> Catalog:
-    """Read the tenant's offers, creatives, rules, models and the batch channels named (or all)."""
+def load_catalog(
+    tenant: Tenant, channel_keys: Sequence[int] = (), now: datetime | None = None
+) -> Catalog:
+    """Read what the tenant's flows decide by, with the batch channels named (or all of them).
+
+    `now` is the present instant unless given. Raises Rejected for an offer whose schedule cannot be
+    read.
+    """
+    at = now or timezone.now()
+    offers = _offers(tenant)
+    policies = read_policies(tenant)
+    rules = _rules(tenant)
     channels = Channel.objects.of(tenant).filter(
         status=Status.ACTIVE, delivery_mode__in=BATCH_DELIVERY_MODES
     )
     if channel_keys:
         channels = channels.filter(pk__in=channel_keys)
     return Catalog(
-        offers=tuple(_offer(offer) for offer in _offers(tenant)),
+        offers=tuple(_offer(row, tenant.timezone, at) for row in offers),
         channels=tuple(
             ChannelFacts(row.pk, row.name, row.channel_type, row.delivery_mode)
             for row in channels.order_by("pk")
@@ -179,17 +196,21 @@ def load_catalog(tenant: Tenant, channel_keys: Sequence[int] = ()) -> Catalog:
             )
             for row in Creative.objects.of(tenant).filter(status=Status.ACTIVE).order_by("pk")
         ),
-        rules=tuple(
-            _rule(row)
-            for row in QualificationRule.objects.of(tenant)
-            .filter(status=Status.ACTIVE)
-            .order_by("-priority", "pk")
-        ),
+        rules=rules,
+        policies=policies,
+        segments=read_segments(tenant, (*rules, *policies)),
         models=tuple(
             facts_of(row)
             for row in AlgorithmModel.objects.of(tenant).filter(status=Status.ACTIVE).order_by("pk")
         ),
+        evidence=count_evidence(tenant, at),
+        usage=read_usage(tenant, with_budget(offers), at),
     )
+
+
+def _rules(tenant: Tenant) -> tuple[RuleFacts, ...]:
+    rows = QualificationRule.objects.of(tenant).filter(status=Status.ACTIVE)
+    return tuple(_rule(row) for row in rows.order_by("-priority", "pk"))
 
 
 def _offers(tenant: Tenant) -> Sequence[Offer]:
@@ -197,7 +218,11 @@ def _offers(tenant: Tenant) -> Sequence[Offer]:
     return list(offers.order_by("pk"))
 
 
-def _offer(row: Offer) -> OfferFacts:
+def _offer(row: Offer, zone: str, now: datetime) -> OfferFacts:
+    try:
+        terms = terms_of(row, zone, now)
+    except (ValueError, LookupError) as error:
+        raise Rejected(f"the schedule of the offer {quoted(row.name)}: {error}") from error
     return OfferFacts(
         key=row.pk,
         name=row.name,
@@ -214,6 +239,7 @@ def _offer(row: Offer) -> OfferFacts:
         product_type=row.product_type,
         tags=tuple(row.tags),
         metadata=row.metadata,
+        **terms,
     )
 
 
@@ -228,4 +254,5 @@ def _rule(row: QualificationRule) -> RuleFacts:
         priority=row.priority,
         stage=row.stage,
         on_missing=row.on_missing,
+        scopes=places(row.scopes),
     )

@@ -75,6 +75,12 @@ def test_offer(client: APIClient, tenant: Tenant) -> None:
         "productType": "card",
         "tags": ["new"],
         "metadata": {"snake_case": {"camelCase": [1, None]}},
+        "budget": {"maxTotal": 3},
+        "schedule": {"endDate": "2026-03-22"},
+        "mandatory": False,
+        "mandatoryReason": "",
+        "mandatoryExpiresAt": None,
+        "mandatoryApprovedBy": "",
     }
     assert shown(create(client, "offers", **body)) == body
 

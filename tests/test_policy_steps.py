@@ -415,6 +415,12 @@ def test_what_cannot_be_evaluated_is_withheld(wrong: Any, positions: Any, told: 
     assert told in step.label
 
 
+@pytest.mark.parametrize("kind", ["cooldown", "allow_override"])
+def test_a_config_that_is_no_object_cannot_be_evaluated(kind: str) -> None:
+    step = only(replace(policy(kind), config=[]))
+    assert step.label == "cannot be evaluated: config must be an object, got []"
+
+
 def test_a_zone_that_is_not_there_withholds() -> None:
     step = only(policy("frequency_cap", maxPerDay=1), zone="Mars/Olympus")
     assert (step.condition, step.positions) == (False, ALL)

@@ -3,11 +3,14 @@
 from typing import Any
 
 from django.contrib import admin
+from django.utils import timezone
 
 from campaigns.admin.configuration import ConfigurationAdmin
 from campaigns.models import Category, Offer, SubCategory
+from campaigns.services.offers import offer_faults
 from kaireon.access.admin.form import ScopedForm
 from kaireon.access.admin.scoped import ScopedRelatedFilter
+from kaireon.access.models import Role
 
 
 @admin.register(Category)
@@ -35,6 +38,11 @@ class OfferForm(ScopedForm):
         inner, outer = cleaned.get("sub_category"), cleaned.get("category")
         if inner and inner.category_id != getattr(outer, "pk", None):
             self.add_error("sub_category", "Must be a sub-category of the category.")
+        tenant = getattr(cleaned.get("tenant"), "pk", self.instance.tenant_id)
+        stored = Offer.unscoped.filter(pk=self.instance.pk).first() or Offer(tenant_id=tenant)
+        role = Role.ADMIN if tenant and self.scope.may(Role.ADMIN, tenant) else Role.EDITOR
+        for path, text in offer_faults(stored, cleaned, role, timezone.now()):
+            self.add_refusal(path, text)
         return cleaned
 
 
@@ -51,6 +59,18 @@ class OfferAdmin(ConfigurationAdmin):
         (
             "What it is worth",
             {"fields": ("priority", "weight", "business_value", "margin", "revenue_value")},
+        ),
+        ("When and how often", {"fields": ("schedule", "budget")}),
+        (
+            "Mandatory",
+            {
+                "fields": (
+                    "mandatory",
+                    "mandatory_reason",
+                    "mandatory_expires_at",
+                    "mandatory_approved_by",
+                )
+            },
         ),
         ("More", {"fields": ("metadata",)}),
     )

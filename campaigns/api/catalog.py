@@ -10,6 +10,8 @@ from campaigns.api.filters import FilterSet, OneOf, PublicIdFilter, TextFilter
 from campaigns.api.viewsets import ResourceViewSet
 from campaigns.models import Category, Channel, Creative, Offer, Placement, Status, SubCategory
 from campaigns.services.catalog import update_sub_category
+from campaigns.services.offers import create_offer, update_offer
+from kaireon.access.authentication import access_of
 
 
 def given_or_stored(
@@ -77,6 +79,8 @@ class OfferSerializer(CamelModelSerializer[Offer]):
     businessValue = fields.Number(
         source="business_value", min_value=0, max_value=100, required=False
     )
+    budget = fields.JsonObject(required=False)
+    schedule = fields.JsonObject(required=False)
 
     class Meta:
         model = Offer
@@ -96,6 +100,12 @@ class OfferSerializer(CamelModelSerializer[Offer]):
             "product_type",
             "tags",
             "metadata",
+            "budget",
+            "schedule",
+            "mandatory",
+            "mandatory_reason",
+            "mandatory_expires_at",
+            "mandatory_approved_by",
             "version",
             "created_at",
             "updated_at",
@@ -213,6 +223,13 @@ class OfferViewSet(ResourceViewSet):
         "weight": "weight",
         "businessValue": "business_value",
     }
+
+    def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:
+        role = access_of(self.request).role
+        serializer.instance = create_offer(self.tenant, serializer.validated_data, role)
+
+    def perform_update(self, row: Any, fields: dict[str, Any], expected: int | None) -> None:
+        update_offer(row, fields, expected, access_of(self.request).role)
 
 
 class CreativeViewSet(ResourceViewSet):

@@ -49,6 +49,8 @@ OFFER = {
     "productType": "cards",
     "tags": ["cards", "rewards"],
     "metadata": {"costCentre": "4711"},
+    "budget": {"maxPerDay": 5000, "maxTotal": 100000},
+    "schedule": {"startDate": "2026-03-01", "endDate": "2026-06-30"},
 }
 RULE = {
     "name": "Adults of means",

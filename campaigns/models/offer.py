@@ -74,6 +74,16 @@ class Offer(Configured):
     product_type = models.CharField(max_length=100, blank=True)
     tags = models.JSONField(default=list, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
+    #: How often it is given to all customers together, and from when to when: see
+    #: `executor.flow.offer_terms`.
+    budget = models.JSONField(default=dict, blank=True)
+    schedule = models.JSONField(default=dict, blank=True)
+    #: Until it expires, most contact policies do not hold it back; somebody answers for that.
+    mandatory = models.BooleanField(default=False)
+    mandatory_reason = models.CharField(max_length=500, blank=True)
+    mandatory_expires_at = models.DateTimeField(null=True, blank=True)
+    #: The name of a user who administers the tenant, or did then.
+    mandatory_approved_by = models.CharField(max_length=150, blank=True)
 
     history = kept()
 
@@ -93,6 +103,15 @@ class Offer(Configured):
             models.CheckConstraint(
                 condition=Q(sub_category__isnull=True) | Q(category__isnull=False),
                 name="offer_sub_category_in_category",
+            ),
+            models.CheckConstraint(
+                condition=Q(mandatory=False)
+                | (
+                    ~Q(mandatory_reason="")
+                    & ~Q(mandatory_approved_by="")
+                    & Q(mandatory_expires_at__isnull=False)
+                ),
+                name="offer_mandatory_is_answered_for",
             ),
             status_known("offer"),
         )

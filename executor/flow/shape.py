@@ -45,7 +45,7 @@ def _message(model: type[BaseModel], fault: ErrorDetails) -> str:
     if kind == "extra_forbidden":
         allowed = ", ".join(_keys(model, loc[:-1])) or "none"
         return f"unknown key; allowed here: {allowed}"
-    if kind == "model_type" and loc[-1] == FIELD_TAG:
+    if kind == "model_type" and loc[-1:] == (FIELD_TAG,):
         allowed = 'a number from 0 to 1, or an object as {"field": "customer.propensity"}'
     else:
         allowed = _allowed(kind, fault.get("ctx", {})) or fault["msg"]

@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('access', '0002_api'),
-        ('campaigns', '0006_policy_turns'),
+        ('campaigns', '0008_decision_engine'),
     ]
 
     operations = [
