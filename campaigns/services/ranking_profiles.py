@@ -9,23 +9,12 @@ from campaigns.models import RankingProfile
 from campaigns.services.keys import changed_key_faults, free_key
 from campaigns.services.resources import check_version, create_row, update_row
 from executor.errors import Rejected
+from executor.flow import factors
 from kaireon.access.models import Tenant
 
 Fault = tuple[str, str]
 MAX_KEY = 100
-OBJECTIVES = (
-    "propensity",
-    "relevance",
-    "impact",
-    "emphasis",
-    "revenue",
-    "margin",
-    "engagement",
-    "conversion",
-    "recency",
-    "fairness",
-    "fatigue",
-)
+OBJECTIVES = tuple(factors.OBJECTIVES)
 
 
 def create_profile(tenant: Tenant, fields: Mapping[str, Any]) -> RankingProfile:

@@ -24,7 +24,11 @@ OBJECTIVES: Mapping[str, str] = {
     "revenue": "revenue_value",
     "emphasis": "emphasis",
     "fairness": "emphasis",
+    "fatigue": "fatigue",
 }
+#: The objective that looks at how often a customer was contacted lately.
+FATIGUE = "fatigue"
+FATIGUE_DAYS, FATIGUE_CONTACTS = 30, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,10 @@ def objective_factors(
     """
     unknown = [name for name in weights if name not in OBJECTIVES]
     if unknown:
-        known = ", ".join(OBJECTIVES)
-        raise Rejected(f"the profile weighs {quoted(unknown[0])}, which is unknown; known: {known}")
+        listed = ", ".join(OBJECTIVES)
+        raise Rejected(
+            f"the profile weighs {quoted(unknown[0])}, which is unknown; known: {listed}"
+        )
     total = sum(weights.values())
     if not total > 0:
         raise Rejected("the profile weighs no objective above 0")
@@ -72,9 +78,9 @@ def objective_factors(
     for name, what in OBJECTIVES.items():
         if weights.get(name):
             shares[what] = shares.get(what, 0.0) + weights[name] / total
-    prie = _prie(scoring)
+    known = _prie(scoring) | {FATIGUE: Factor(FATIGUE, "F", 0.0, None)}
     return tuple(
-        replace(prie[what], weight=share) if what in prie else _of_offers(what, share, offers)
+        replace(known[what], weight=share) if what in known else _of_offers(what, share, offers)
         for what, share in shares.items()
     )
 

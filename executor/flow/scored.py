@@ -6,7 +6,9 @@ from executor.errors import Rejected
 from executor.flow.calls import Located
 from executor.flow.catalog import OfferFacts
 from executor.flow.configs import OptimizeConfig, ScoreConfig, Scoring
-from executor.flow.factors import Factor, factors, objective_factors
+from executor.flow.days import days_back
+from executor.flow.factors import FATIGUE_DAYS, Factor, factors, objective_factors
+from executor.flow.inputs import Metric
 from executor.flow.nodes import ExtensionPointNode, GroupNode, OptimizeNode, RankNode, ScoreNode
 from executor.flow.operators import quoted
 from executor.flow.plan import Ranking, ScorePlan
@@ -40,9 +42,17 @@ def score_plan(work: Work, located: list[Located]) -> ScorePlan:
         work.kinds,
         lambda choice, pair: choice_propensity(work, choice, pair),
         lambda model, pair: model_column(work, model, pair),
+        lambda: _recent_contacts(work),
         work.penalties,
     )
     return scorer.plan(chosen, factors_of, config.score_floor)
+
+
+def _recent_contacts(work: Work) -> str:
+    since = days_back(work.setting.now, work.setting.zone, FATIGUE_DAYS)
+    metric = Metric("contacts", since=since)
+    work.metrics[metric.name] = metric
+    return metric.name
 
 
 def ranking(work: Work, located: list[Located]) -> Ranking:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from executor.errors import Rejected
 from executor.flow.candidates import Pair
-from executor.flow.factors import Factor
+from executor.flow.factors import FATIGUE, FATIGUE_CONTACTS, Factor
 from executor.flow.model import FieldSource
 from executor.flow.plan import Penalty, ScorePlan, Term
 from executor.flow.scoring_choice import Choice
@@ -27,6 +27,8 @@ class Scorer:
     kinds: Mapping[str, Kind]
     propensity: Asked
     model: Modelled
+    #: The column with the customer's contacts of late.
+    contacts: Callable[[], str]
     #: By the name of the candidate.
     penalties: Mapping[tuple[int, ...], Sequence[Penalty]]
     #: In order, without repetition: most mistakes show in every channel of an offer.
@@ -86,6 +88,8 @@ class Scorer:
         source = factor.source
         if factor.model is not None:
             return Term(self.model(factor.model, pair), 0.0, 1.0, factor.weight, 0.0, is_open=True)
+        if factor.name == FATIGUE:
+            return Term(self.contacts(), FATIGUE_CONTACTS, 0.0, factor.weight, 1.0)
         if source is None:
             found = self.propensity(choice, pair)
             if isinstance(found, str):
