@@ -166,6 +166,7 @@ def test_trees_of_any_size(leaves: int) -> None:
         (boosted(STUMP, objective="regression"), {}, "modelState.objective"),
         (boosted(STUMP, objective="binary sigmoid:0"), {}, "modelState.objective"),
         (boosted(STUMP), {"categories": {"ages": ["a"]}}, "config.categories.ages"),
+        (boosted(STUMP), {"missing": {}}, "config.missing"),
         (boosted(STUMP), {"categories": {"age": "a"}}, "config.categories.age"),
         (boosted(STUMP), {"categories": {"age": ["1", 1]}}, "config.categories.age"),
         (boosted(split(0, 1, 0.0, 1.0, missing_type="nan")), {}, None),

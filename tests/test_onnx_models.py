@@ -132,8 +132,10 @@ def test_config_faults(config: Json, path: str, text: str) -> None:
 def test_named_inputs_take_no_list() -> None:
     ((path, text),) = faults(typed(), {"inputs": ["city", "age", "vip"]})
     assert (path, "city, age, vip" in text) == ("config.inputs", True)
-    ((path, text),) = faults(typed(), {"missing": {"age": 0.5}})
-    assert (path, "whole number" in text) == ("config.missing.age", True)
+    for field, value in (("age", 0.5), ("age", 1e300), ("vip", 2)):
+        ((path, text),) = faults(typed(), {"missing": {field: value}})
+        assert (path, "whole number" in text) == (f"config.missing.{field}", True)
+    model(typed(), {"missing": {"vip": True}})
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_logistic_regression() -> None:
 def test_one_hot_of_numbers_and_booleans() -> None:
     weights = {"children=2": 1.0, "vip=true": 2.0, "children=": 9.0}
     state = {"bias": 0, "weights": weights}
-    compiled = model("logistic_regression", {"missing": {"vip": "true"}}, state)
+    compiled = model("logistic_regression", {"missing": {"vip": True}}, state)
     columns = {"children": pl.Series([2, 3, None]), "vip": pl.Series([True, None, False])}
     assert compiled.score(columns, 3) == pytest.approx([sigmoid(3), sigmoid(2), 0.5])
 
@@ -149,6 +149,8 @@ def test_endless_numbers_are_no_error() -> None:
     found = compiled.score(columns, 3)
     assert found[[0, 2]].tolist() == [1, 1]
     assert math.isnan(found[1])
+    nothing = model("logistic_regression", {}, {"bias": 0, "weights": {"a": 0}})
+    assert math.isnan(nothing.explain({"a": math.inf})[0].contribution)
 
 
 def test_predictors_that_are_not_selected_are_left_out() -> None:
@@ -265,6 +267,18 @@ def test_rules_that_cannot_compare(operator: str, value: object, kind: Kind, tex
             {"missing": {"b": 1}},
             {"bias": 1, "weights": {"a": 1}},
             "config.missing.b",
+        ),
+        (
+            "logistic_regression",
+            {"mising": {}},
+            {"bias": 1, "weights": {"a": 1}},
+            "config.mising",
+        ),
+        (
+            "logistic_regression",
+            {"missing": {"a": "x"}},
+            {"bias": 1, "weights": {"a": 1}},
+            "config.missing.a",
         ),
         (
             "bayesian",

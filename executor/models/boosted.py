@@ -16,6 +16,7 @@ from executor.models.model import (
     look_up,
     must_be,
     sigmoid,
+    word_of,
 )
 from executor.models.tree_checks import objective_scale, trees_of
 from executor.models.trees import Codes, Forest
@@ -72,8 +73,3 @@ class BoostedTrees(Model):
             else:
                 codes[feature] = bins.codes(look_up(reader.words(field), categories, np.nan))
         return codes
-
-
-def word_of(value: object) -> str:
-    """A category as the text of a column that holds it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

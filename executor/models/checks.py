@@ -144,6 +144,7 @@ def is_scalar(value: object) -> bool:
 def logistic_regression(
     config: Mapping[str, Any], state: Mapping[str, Any], complete: bool
 ) -> Iterator[Fault]:
+    yield from unknown_keys("config", config, ("missing",))
     fields = {name.partition("=")[0] for name in object_at(state, "weights") or {}}
     yield from missing_faults(config, fields if complete else None)
     yield from number("modelState", state, "bias", required=complete)
@@ -217,6 +218,7 @@ def count_faults(path: str, values: object, edges: object) -> Iterator[Fault]:
 def gradient_boosted(
     config: Mapping[str, Any], state: Mapping[str, Any], complete: bool
 ) -> Iterator[Fault]:
+    yield from unknown_keys("config", config, ("categories",))
     if state or complete:
         yield from tree_faults(config, state)
 

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,8 +26,6 @@ PATIENCE = 3
 
 class Endpoint(Model):
     """Sends the customers' columns that its predictors name; scores are used as they come."""
-
-    bounds: ClassVar[tuple[float, float] | None] = None
 
     def __init__(
         self, name: str, config: Mapping[str, Any], predictors: tuple[Mapping[str, Any], ...]

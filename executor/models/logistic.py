@@ -20,6 +20,7 @@ from executor.models.model import (
     must_be,
     selected,
     sigmoid,
+    word_of,
 )
 
 
@@ -52,11 +53,16 @@ class LogisticRegression(Model):
         self.base = float(state["bias"])
         self._numeric, self._categories = numeric, categories
         self._missing: Mapping[str, Any] = config.get("missing", {})
+        for field, value in self._missing.items():
+            if field in numeric and isinstance(value, str):
+                problem = f"must be a number: {quoted(field)} has a weight of its own"
+                raise Rejected((f"config.missing.{field}", problem))
 
     def score(self, columns: Columns, rows: int) -> Scores:
         total = np.full(rows, self.base)
-        with np.errstate(invalid="ignore", over="ignore"):
-            for field in self.fields:
+        for field in self.fields:
+            # Numbers without end make a sum that is one, or NaN.
+            with np.errstate(invalid="ignore", over="ignore"):
                 total += self._part(field, columns)
         return sigmoid(total)
 
@@ -77,8 +83,9 @@ class LogisticRegression(Model):
         default = self._missing.get(field)
         if field not in self._categories:
             values = reader.numbers(field, np.nan if default is None else float(default))
-            return self._numeric[field] * values
+            with np.errstate(invalid="ignore", over="ignore"):
+                return self._numeric[field] * values
         words = reader.words(field)
         if default is not None:
-            words = words.fill_null(default)
+            words = words.fill_null(word_of(default))
         return look_up(words, self._categories[field], 0.0)

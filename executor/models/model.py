@@ -6,7 +6,7 @@ A model is compiled from its frozen facts and works on columns only.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -41,9 +41,6 @@ class Contribution:
 
 class Model(ABC):
     """A compiled model. `fields` are its inputs as its author wrote them, each once."""
-
-    #: The range of scores; None where the type promises none.
-    bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
 
     def __init__(self, name: str, fields: tuple[str, ...]) -> None:
         self.name = name
@@ -182,6 +179,11 @@ class Reader:
         """The column as text: whole numbers in decimal, true and false in words."""
         series, _ = self.checked(field)
         return series.cast(pl.String)
+
+
+def word_of(value: object) -> str:
+    """A category of a model's JSON as the text of a column that holds it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def look_up(words: pl.Series, table: Mapping[str, float], default: float) -> Scores:

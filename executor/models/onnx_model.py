@@ -24,6 +24,7 @@ from executor.models.model import (
     Reader,
     Scores,
     must_be,
+    word_of,
 )
 from executor.models.onnx_file import check_file
 
@@ -106,7 +107,7 @@ class OnnxModel(Model):
         if default is None:
             unknown |= series.is_null().to_numpy()
         if type_ == _STRING:
-            filled = series.fill_null("" if default is None else str(default))
+            filled = series.fill_null("" if default is None else word_of(default))
             return np.array(filled.to_list(), dtype=object)
         whole = series.cast(pl.Int64).fill_null(int(default or 0))
         if type_ == "tensor(int32)":
@@ -124,8 +125,9 @@ class OnnxModel(Model):
                 continue
             if isinstance(value, str):
                 raise Rejected((path, "must be a number: the file wants one there"))
-            if self._types[field] in _WHOLE and value != int(value):
-                raise Rejected((path, "must be a whole number: the file wants one there"))
+            if self._types[field] in _WHOLE and not _fits(value, self._types[field]):
+                problem = f"must be a whole number that fits {self._types[field]}"
+                raise Rejected((path, problem))
 
     def _try_out(self) -> None:
         """Score a block of nothing. Raises Rejected if that fails or takes too long."""
@@ -248,6 +250,14 @@ def _output(session: Any, given: str | None) -> str:
         problem = f"{quoted(name)} is of type {outputs[name]}, not numbers{hint}"
         raise Rejected(("config.output", problem))
     return name
+
+
+def _fits(value: float, type_: str) -> bool:
+    """Whether a number can stand in an input of whole numbers, or of true and false."""
+    if type_ == "tensor(bool)":
+        return value in (0, 1)
+    limits = np.iinfo(_WHOLE[type_])  # type: ignore[type-var]
+    return value == int(value) and int(limits.min) <= int(value) <= int(limits.max)
 
 
 def _blank(port: Port, rows: int) -> NDArray[Any]:
