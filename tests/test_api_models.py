@@ -127,7 +127,7 @@ def test_active_model_stays_whole(client: APIClient) -> None:
     assert list(faults(client.patch(url, {"config": {}}, format="json"))) == ["config.rules"]
     change = {"modelType": "logistic_regression"}
     found = faults(client.patch(url, change, format="json"))
-    assert set(found) == {"modelState.bias", "modelState.weights"}
+    assert set(found) == {"config.rules", "modelState.bias", "modelState.weights"}
     assert client.get(url).json() == made
 
 
