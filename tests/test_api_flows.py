@@ -372,3 +372,30 @@ def test_every_change_is_kept(client: APIClient) -> None:
     stored = Flow.unscoped.get()
     assert [each.status for each in stored.history.all()] == ["active", "draft", "draft"]
     assert made["rowVersion"] == stored.version == 3
+
+
+def test_flow_names_only_what_there_is(client: APIClient, tenant: Tenant) -> None:
+    gone = factories.RankingProfileFactory()  # of another tenant
+    config = flow(
+        node("enrich", schemaId=factories.SchemaFactory().public_id),
+        node("call_flow", flowKey="nowhere"),
+        score=node("score", method="formula", modelKey="none", strategyProfileId=gone.public_id),
+    )
+    answer = post(client, "validate", draftConfig=config).json()
+    assert sorted(fault["path"] for fault in answer["errors"]) == [
+        "draftConfig.nodes[1].config.schemaId",
+        "draftConfig.nodes[2].config.flowKey",
+        "draftConfig.nodes[3].config.modelKey",
+        "draftConfig.nodes[3].config.strategyProfileId",
+    ]
+
+
+def test_what_a_flow_names_cannot_be_deleted(tenant: Tenant) -> None:
+    client = api_client(tenant, "admin")
+    profile = factories.RankingProfileFactory(tenant=tenant, weights={"propensity": 1})
+    inner = create(client, draftConfig=flow(), key="inner", name="Inner")
+    post(client, "publish", id=inner["id"])
+    score = node("score", method="formula", strategyProfileId=profile.public_id)
+    create(client, draftConfig=flow(node("call_flow", flowKey="inner"), score=score))
+    for url in (f"/api/v1/ranking-profiles/{profile.public_id}", f"{API}/{inner['id']}"):
+        assert client.delete(url).status_code == 409, url

@@ -83,7 +83,7 @@ def test_saving_a_draft_raises_the_version(tenant: Tenant) -> None:
 def test_faulty_draft_is_not_saved(tenant: Tenant) -> None:
     made = create_flow(tenant, key="weekly", name="Weekly", config=flow())
     with pytest.raises(Rejected) as caught:
-        save_draft(made, flow(node("enrich")))
+        save_draft(made, flow(node("magic")))
     stored = Flow.objects.of(tenant).get()
     assert [path for path, _ in faults(caught)] == ["draftConfig.nodes[1].type"]
     assert (stored.version, stored.draft_config) == (1, flow())

@@ -1,6 +1,6 @@
 """What is wrong with a flow, each fault under the documented name of its field."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -8,12 +8,24 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_slug
 from django.db import transaction
 
-from campaigns.models import Category, Flow, Offer, Segment, Status, SubCategory
+from campaigns.models import (
+    AlgorithmModel,
+    Category,
+    Channel,
+    Flow,
+    Offer,
+    Placement,
+    RankingProfile,
+    Schema,
+    Segment,
+    Status,
+    SubCategory,
+)
 from campaigns.services.references import find_keys
 from executor.errors import Rejected
 from executor.flow.configs import ScoreConfig
-from executor.flow.inventory import references
-from executor.flow.nodes import Definition, InventoryNode, definition_schema
+from executor.flow.named import Named, named_in
+from executor.flow.nodes import Definition, definition_schema
 from executor.flow.parse import parse_flow
 from executor.flow.printed import plan_text
 from executor.planning import plan_now
@@ -26,6 +38,10 @@ REFERENCED: Mapping[str, type[TenantScoped]] = {
     "Category": Category,
     "SubCategory": SubCategory,
     "Offer": Offer,
+    "Channel": Channel,
+    "Placement": Placement,
+    "RankingProfile": RankingProfile,
+    "Schema": Schema,
 }
 
 
@@ -124,19 +140,26 @@ def draft_faults(tenant: int, config: object) -> list[Fault]:
 
 def unknown_references(tenant: int, definition: Definition) -> list[Fault]:
     """Faults for what the tenant does not have; what it has stays until the transaction ends."""
+    named = list(named_in(definition))
     errors: list[Fault] = []
-    for position, node in enumerate(definition.nodes):
-        named = list(references(node.config)) if isinstance(node, InventoryNode) else []
-        for model in {reference.model for reference in named}:
-            ours = [reference for reference in named if reference.model == model]
-            public_ids = [reference.public_id for reference in ours]
-            known = find_keys(REFERENCED[model], tenant, public_ids)
-            errors.extend(
-                (
-                    f"nodes[{position}].config.{reference.path}",
-                    f'node "{node.id}": there is no {model} "{reference.public_id}"',
-                )
-                for reference in ours
-                if reference.public_id not in known
-            )
+    for model in dict.fromkeys(one.model for one in named):
+        ours = [one for one in named if one.model == model]
+        known = find_named(tenant, model, {one.name for one in ours})
+        errors.extend((one.path, missing(one)) for one in ours if one.name not in known)
     return errors
+
+
+def find_named(tenant: int, model: str, names: set[str]) -> Collection[str]:
+    """Which of the ids, or keys, are of rows that a flow can use."""
+    if model == "AlgorithmModel":
+        rows = AlgorithmModel.objects.of(tenant).filter(key__in=names, status=Status.ACTIVE)
+        return set(rows.select_for_update(no_key=True).values_list("key", flat=True))
+    if model == "Flow":
+        flows = Flow.objects.of(tenant).filter(key__in=names).select_for_update(no_key=True)
+        return {flow.key for flow in flows if flow.published is not None}
+    return find_keys(REFERENCED[model], tenant, names)
+
+
+def missing(named: Named) -> str:
+    words = {"AlgorithmModel": "active model with the key", "Flow": "published flow with the key"}
+    return f'node "{named.node}": there is no {words.get(named.model, named.model)} "{named.name}"'

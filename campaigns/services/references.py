@@ -21,7 +21,6 @@ from campaigns.models import (
     SubCategory,
     VolumeConstraint,
 )
-from executor.flow.policies import ID_KEYS
 from kaireon import ids
 from kaireon.access.models import Tenant, TenantScoped
 
@@ -43,11 +42,10 @@ CASCADES: Mapping[type[Model], tuple[str, ...]] = {
     Offer: ("creatives",),
     Channel: ("placements", "creatives"),
 }
-#: The lists of an inventory node in which a flow names rows.
-FLOW_LISTS: Mapping[type[Model], str] = {
-    Offer: "offerIds",
-    Category: "categoryIds",
-    SubCategory: "subCategoryIds",
+#: Where a config names a row by its key, as a path of SQL/JSON.
+NAMED_BY_KEY: Mapping[type[Model], str] = {
+    AlgorithmModel: "$.** ? (@.modelKey == $name || @.shadowModelKeys[*] == $name)",
+    Flow: "$.** ? (@.flowKey == $name)",
 }
 
 
@@ -137,9 +135,7 @@ def users_of(row: Any) -> list[Model]:
         if model is not VolumeConstraint:
             condition |= one_of_scopes(doomed)
         users += model.objects.of(row.tenant_id).filter(condition).order_by("pk")
-    users += policies_naming(row)
-    if isinstance(row, AlgorithmModel):
-        users += rules_scored_by(row)
+    users += configured_with(row)
     return users + list(flows_naming(row))
 
 
@@ -168,27 +164,24 @@ def one_of_scopes(rows: Collection[Any]) -> Q:
     return condition
 
 
-def policies_naming(row: Any) -> QuerySet[ContactPolicy]:
-    """Contact policies with the row's id in a list of their config."""
-    condition = Q(pk__in=())
-    for key in ID_KEYS.get(type(row).__name__, ()):
-        condition |= Q(**{f"config__{key}__contains": row.public_id})
-    policies: QuerySet[ContactPolicy] = ContactPolicy.objects.of(row.tenant_id)
-    return policies.filter(condition).order_by("pk")
+def configured_with(row: Any) -> Iterator[Model]:
+    """Rules and policies whose config names the row."""
+    for model in (QualificationRule, ContactPolicy):
+        rows = model.objects.of(row.tenant_id)
+        yield from rows.filter(names(F("config"), row)).order_by("pk")
 
 
-def rules_scored_by(row: AlgorithmModel) -> QuerySet[QualificationRule]:
-    """Rules whose config names the model."""
-    rules: QuerySet[QualificationRule] = QualificationRule.objects.of(row.tenant_id)
-    return rules.filter(names_model(F("config"), row)).order_by("pk")
-
-
-def names_model(config: F, row: AlgorithmModel) -> Func:
-    """Whether a model's key stands anywhere in the config under a name that means a model."""
+def names(config: F, row: Any) -> Func:
+    """Whether a config names the row: a model or flow by its key, all else by its public id."""
+    by_key = NAMED_BY_KEY.get(type(row))
     return Func(
         config,
-        Value("$.** ? (@.modelKey == $key || @.shadowModelKeys[*] == $key)"),
-        Func(Value("key"), Value(row.key), function="jsonb_build_object"),
+        Value(by_key or "$.** ? (@ == $name)"),
+        Func(
+            Value("name"),
+            Value(row.key if by_key else row.public_id),
+            function="jsonb_build_object",
+        ),
         function="jsonb_path_exists",
         template="%(function)s(%(expressions)s)",
         output_field=BooleanField(),
@@ -196,15 +189,9 @@ def names_model(config: F, row: AlgorithmModel) -> Func:
 
 
 def flows_naming(row: Any) -> QuerySet[Flow]:
-    """Flows whose draft or newest version lists the row in its inventory, or scores by it."""
+    """Flows whose draft or newest version names the row."""
     flows: QuerySet[Flow] = Flow.objects.of(row.tenant_id)
     newest = FlowVersion.objects.filter(flow=OuterRef("pk")).order_by("-version")
     with_newest = flows.alias(newest=Subquery(newest.values("config")[:1]))
-    if isinstance(row, AlgorithmModel):
-        in_any = Q(names_model(F("draft_config"), row)) | Q(names_model(F("newest"), row))
-        return with_newest.filter(in_any).order_by("pk")
-    if type(row) not in FLOW_LISTS:
-        return flows.none()
-    listed = {"nodes": [{"config": {FLOW_LISTS[type(row)]: [row.public_id]}}]}
-    in_either = Q(draft_config__contains=listed) | Q(newest__contains=listed)
+    in_either = Q(names(F("draft_config"), row)) | Q(names(F("newest"), row))
     return with_newest.filter(in_either).order_by("pk")
