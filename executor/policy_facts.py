@@ -8,7 +8,13 @@ from django.db import connection
 
 from campaigns.models import ContactPolicy, Offer, Segment, Status
 from executor.errors import Rejected
-from executor.flow.catalog import OfferUsage, Place, PolicyFacts, RuleFacts, SegmentFacts
+from executor.flow.catalog import (
+    OfferUsage,
+    PolicyFacts,
+    RuleFacts,
+    SegmentFacts,
+    read_places,
+)
 from executor.flow.days import days_back
 from executor.flow.offer_terms import offered, read_budget
 from executor.flow.operators import quoted
@@ -16,16 +22,6 @@ from executor.history import usage_sql
 from kaireon import ids
 from kaireon.access.models import Tenant
 
-#: The model of what a scope names.
-SCOPED: Mapping[str, str] = {
-    "segment": "Segment",
-    "channel": "Channel",
-    "category": "Category",
-    "subcategory": "SubCategory",
-    "offer": "Offer",
-    "creative": "Creative",
-    "placement": "Placement",
-}
 #: The keys of configs that list segments.
 SEGMENT_LISTS = ("excludeSegments", "requiredSegments")
 VIEWS = """
@@ -46,19 +42,9 @@ def read_policies(tenant: Tenant) -> tuple[PolicyFacts, ...]:
             scope_key=row.scope_key,
             config=row.config,
             priority=row.priority,
-            scopes=places(row.scopes),
+            scopes=read_places(row.scopes),
         )
         for row in rows
-    )
-
-
-def places(scopes: Iterable[Mapping[str, Any]]) -> tuple[Place, ...]:
-    """Several scopes as they are stored, with keys; what cannot be read names nothing."""
-    return tuple(
-        (one["scope"], ids.decode(SCOPED[one["scope"]], one.get("scopeId")))
-        if one["scope"] in SCOPED
-        else (one["scope"], None)
-        for one in scopes
     )
 
 

@@ -30,11 +30,17 @@ from executor.allocation import Caps
 from executor.artifacts import facts_of
 from executor.errors import Rejected
 from executor.evidence_counts import count_evidence
-from executor.flow.catalog import Catalog, ChannelFacts, CreativeFacts, OfferFacts, RuleFacts
+from executor.flow.catalog import (
+    Catalog,
+    ChannelFacts,
+    CreativeFacts,
+    OfferFacts,
+    RuleFacts,
+    read_places,
+)
 from executor.flow.operators import quoted
 from executor.flow.types import Kind, read_columns
 from executor.policy_facts import (
-    places,
     read_policies,
     read_segments,
     read_usage,
@@ -254,5 +260,5 @@ def _rule(row: QualificationRule) -> RuleFacts:
         priority=row.priority,
         stage=row.stage,
         on_missing=row.on_missing,
-        scopes=places(row.scopes),
+        scopes=read_places(row.scopes),
     )

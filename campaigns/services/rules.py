@@ -11,7 +11,7 @@ from campaigns.models import QualificationRule
 from campaigns.services.references import place_in_scopes
 from campaigns.services.resources import check_version, create_row, update_row
 from executor.errors import Rejected
-from executor.flow.catalog import RuleFacts
+from executor.flow.catalog import RuleFacts, read_places
 from executor.flow.operators import quoted
 from executor.flow.rules import Facts, compile_rule
 from executor.flow.types import Kind
@@ -61,6 +61,7 @@ def rule_faults(rule: QualificationRule) -> list[Fault]:
         priority=rule.priority,
         stage=rule.stage,
         on_missing=rule.on_missing,
+        scopes=read_places(rule.scopes),
     )
     by_kind = [faults_with(facts, kind) for kind in Kind]
     wrong = set.intersection(*({place(path) for path, _ in faults} for faults in by_kind))

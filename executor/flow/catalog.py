@@ -1,7 +1,7 @@
 """The offers, channels, creatives and rules of a flow, as they are frozen into a run's spec."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,9 +10,20 @@ from pydantic import ConfigDict, TypeAdapter
 
 from executor.flow.inputs import SegmentFlag
 from executor.flow.types import Kind
+from kaireon import ids
 
 #: A scope and the key of what it names; "global" has none.
 Place = tuple[str, int | None]
+#: The model of what a scope names.
+SCOPED: Mapping[str, str] = {
+    "segment": "Segment",
+    "channel": "Channel",
+    "category": "Category",
+    "subcategory": "SubCategory",
+    "offer": "Offer",
+    "creative": "Creative",
+    "placement": "Placement",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +255,16 @@ class Catalog:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Catalog":
         return _JSON.validate_python(data)
+
+
+def read_places(scopes: Iterable[Mapping[str, Any]]) -> tuple[Place, ...]:
+    """Several scopes as they are stored, with keys; what cannot be read names nothing."""
+    return tuple((str(one.get("scope")), _key(one)) for one in scopes)
+
+
+def _key(place: Mapping[str, Any]) -> int | None:
+    model = SCOPED.get(str(place.get("scope")))
+    return None if model is None else ids.decode(model, place.get("scopeId"))
 
 
 _JSON = TypeAdapter(Catalog)
