@@ -4,9 +4,11 @@ None of it changes once the run has begun, so a process keeps the jobs it has wo
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from django.db import connection
@@ -79,11 +81,15 @@ def begin(lease: Lease) -> Job:
     return _make(run)
 
 
-def applies_policies(part: object) -> bool:
-    """Whether a flow has a node, however deep, that applies contact policies or may call one."""
+def applies_policies(flow: Mapping[str, Any]) -> bool:
+    """Whether a node of the flow, however deep, applies contact policies or may call one."""
+    return _has_policy_node(flow.get("nodes"))
+
+
+def _has_policy_node(part: object) -> bool:
     if isinstance(part, dict):
-        return part.get("type") in POLICY_NODES or any(map(applies_policies, part.values()))
-    return isinstance(part, list) and any(map(applies_policies, part))
+        return part.get("type") in POLICY_NODES or any(map(_has_policy_node, part.values()))
+    return isinstance(part, list) and any(map(_has_policy_node, part))
 
 
 def _now() -> datetime:
