@@ -9,7 +9,7 @@ import logging
 from django.db import connection, transaction
 
 from campaigns.models import CampaignRun, ContactHold, RunEvent
-from executor import contacts, reopening, results
+from executor import contacts, heldout, reopening, results
 from executor.errors import Unavailable
 from executor.manifest import load
 from executor.progress import EVENT, Lease
@@ -113,6 +113,7 @@ def clean_up(run_key: int) -> None:
     open_storage().delete(
         key for chunk in chunks for key in (chunk.winners_key, chunk.part_key) if key
     )
+    heldout.drop(run_key)
     contacts.drop_held(run_key)
 
 

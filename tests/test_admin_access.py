@@ -276,13 +276,18 @@ def test_membership_is_changed_by_admins_and_made_by_superusers(tenant: Tenant) 
 def test_tenant_admin_renames_own_tenant_only(tenant: Tenant, other: Tenant) -> None:
     client = member(tenant, "admin")
     assert client.get(page("tenant", "changelist")).context["cl"].result_count == 1
-    data = {"name": "New", "timezone": "Europe/Berlin", "slug": "stolen"}
+    data = {"name": "New", "timezone": "Europe/Berlin", "slug": "stolen", "holdout_percent": "2.5"}
     client.post(page("tenant", "change", tenant.pk), data)
     client.post(page("tenant", "change", other.pk), data)
     tenant.refresh_from_db()
     other.refresh_from_db()
     assert (tenant.name, other.name) == ("New", "Somebody else")
     assert (tenant.slug == "stolen", tenant.timezone) == (False, "Europe/Berlin")
+    assert tenant.holdout_percent == 2.5
+    too_much = client.post(page("tenant", "change", tenant.pk), {**data, "holdout_percent": "101"})
+    assert too_much.status_code == 200
+    tenant.refresh_from_db()
+    assert tenant.holdout_percent == 2.5
     refused = client.post(page("tenant", "change", tenant.pk), {**data, "timezone": "Moon"})
     assert list(errors(refused)) == ["timezone"]
 

@@ -234,6 +234,7 @@ def test_a_change_of_the_schedule_is_the_schedulers_too(tenant: Tenant) -> None:
         "misfire_grace_minutes": 5,
         "overlap_policy": "queue",
         "priority": 70,
+        "holdout_percent": 2,
         "allocation": "score",
         "file_columns": "customer_id",
     }

@@ -66,6 +66,7 @@ def test_defaults(client: APIClient, required: dict) -> None:
         "overlapPolicy": "skip",
         "priority": 50,
         "volumeConstraints": {},
+        "holdoutPercent": 0.0,
         "fileConfig": {
             "format": "csv",
             "columns": ["customer_id", "offer_name", "channel", "score"],
@@ -178,6 +179,10 @@ WRONG = [
     ("channelIds", "channelIds", [1]),
     ("channelIds", "channelIds[0]", ["ch_nothing"]),
     ("allocation", "allocation", "optimal"),
+    ("holdoutPercent", "holdoutPercent", -1),
+    ("holdoutPercent", "holdoutPercent", 100.5),
+    ("holdoutPercent", "holdoutPercent", "5"),
+    ("holdoutPercent", "holdoutPercent", None),
     ("id", "id", "camp_UkLWZg9D"),
 ]
 

@@ -147,6 +147,7 @@ def test_create(client: APIClient, flow: Flow, segment: Segment) -> None:
         "misfireGraceMinutes": 60,
         "overlapPolicy": "skip",
         "priority": 50,
+        "holdoutPercent": 0.0,
         "channelIds": [],
         "allocation": "score",
         "version": 1,
@@ -189,6 +190,7 @@ def test_create_defaults(client: APIClient, flow: Flow, segment: Segment) -> Non
         ("scheduleCron", "0 9 * * 1"),
         ("volumeConstraints", {"maxTotalPerRun": 1, "maxPerOffer": 2, "maxPerChannel": 3}),
         ("channelIds", []),
+        ("holdoutPercent", 12.5),
     ],
 )
 @pytest.mark.parametrize("method", ["put", "patch"])

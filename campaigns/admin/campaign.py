@@ -36,6 +36,7 @@ PLACES = {
     "volumeConstraints.maxTotalPerRun": "max_total_per_run",
     "volumeConstraints.maxPerOffer": "max_per_offer",
     "volumeConstraints.maxPerChannel": "max_per_channel",
+    "holdoutPercent": "holdout_percent",
     "fileConfig.columns": "file_columns",
 }
 
@@ -46,6 +47,8 @@ HELP = {
     "misfire_policy": "What becomes of an instant that the scheduler comes to late.",
     "misfire_grace_minutes": 'How late "run once" still runs, in minutes.',
     "overlap_policy": "What becomes of an instant at which a run of the campaign is unfinished.",
+    "holdout_percent": "Percent of the customers who are given nothing, always the same ones, to"
+    " measure what the campaign does.",
     "priority": "Runs of a higher priority are worked on first, 0 to 100.",
 }
 
@@ -142,7 +145,7 @@ class CampaignAdmin(ConfigurationAdmin):
             {
                 "fields": (
                     ("max_total_per_run", "max_per_offer", "max_per_channel"),
-                    "allocation",
+                    ("allocation", "holdout_percent"),
                 ),
                 "description": "Each limit counts the recommendations of one run; "
                 "an empty one limits nothing.",

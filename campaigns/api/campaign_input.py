@@ -146,6 +146,19 @@ class Cap(fields.Integer):
     pass
 
 
+@extend_schema_field(
+    {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 100,
+        "description": "Percent of the customers who are given nothing, to measure what the"
+        " campaign does. Default: 0.",
+    }
+)
+class HoldoutPercent(fields.Number):
+    pass
+
+
 @extend_schema_field({"type": "string", "enum": Campaign.FileFormat.values})
 class FileFormat(Exact):
     pass
@@ -278,6 +291,7 @@ class CampaignInput(ScheduleInput):
     channelIds = fields.PublicIds(
         Channel, source="channels", required=False, help_text="None: all batch channels."
     )
+    holdoutPercent = HoldoutPercent(source="holdout_percent", required=False)
     allocation = fields.Choice(Campaign.Allocation.choices, required=False)
 
     def read_fields(self, data: Mapping[str, Any]) -> tuple[CampaignFields, dict[str, Any]]:

@@ -16,6 +16,7 @@ from campaigns.api.campaign_input import (
     FileColumns,
     FileFormat,
     GraceMinutes,
+    HoldoutPercent,
     HolidayCalendar,
     Priority,
     TimeOfDay,
@@ -125,6 +126,7 @@ class CampaignConfig(CampaignRow):
     misfireGraceMinutes = GraceMinutes(source="misfire_grace_minutes")
     priority = Priority()
     volumeConstraints = Caps(source="*")
+    holdoutPercent = HoldoutPercent(source="holdout_percent")
     fileConfig = File(source="*")
     channelIds = fields.PublicIds(Channel, source="channels")
 
@@ -145,6 +147,7 @@ class CampaignConfig(CampaignRow):
             "overlap_policy",
             "priority",
             "volumeConstraints",
+            "holdoutPercent",
             "fileConfig",
             "channelIds",
             "allocation",

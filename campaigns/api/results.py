@@ -18,7 +18,7 @@ from campaigns.api.filters import FilterSet, PublicIdFilter, TextFilter
 from campaigns.api.pagination import CursorPaged, cursor_of, read_cursor, read_integer
 from campaigns.api.summaries import names_in
 from campaigns.api.viewsets import TenantViewSet
-from campaigns.models import CampaignRun, Channel, Creative, Offer, Recommendation
+from campaigns.models import CampaignRun, Channel, Creative, HeldOut, Offer, Recommendation
 from kaireon import ids
 from kaireon.access.models import Tenant
 
@@ -110,7 +110,9 @@ class ResultsViewSet(TenantViewSet):
         return self.get_paginated_response(present_results(self.tenant, page or ()))
 
 
-def present_results(tenant: Tenant, rows: Iterable[Recommendation]) -> list[dict[str, Any]]:
+def present_results(
+    tenant: Tenant, rows: Iterable[Recommendation | HeldOut]
+) -> list[dict[str, Any]]:
     """Show rows with the names of offers and channels, in two queries whatever their number."""
     shown = [result(row) for row in rows]
     names = names_in(tenant, shown)
@@ -120,7 +122,7 @@ def present_results(tenant: Tenant, rows: Iterable[Recommendation]) -> list[dict
     return shown
 
 
-def result(row: Recommendation) -> dict[str, Any]:
+def result(row: Recommendation | HeldOut) -> dict[str, Any]:
     return {
         "customerId": row.customer_key,
         "rank": row.rank,

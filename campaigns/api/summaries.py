@@ -57,6 +57,9 @@ class RunSummary(StrictSerializer):
 
     audience = serializers.IntegerField()
     eligible = serializers.IntegerField()
+    heldOut = serializers.IntegerField(
+        required=False, help_text="Customers who would have got something; not in older runs."
+    )
     customersWithRecommendations = serializers.IntegerField()
     totalRecommendations = serializers.IntegerField()
     averagePerCustomer = serializers.FloatField()

@@ -21,6 +21,7 @@ from campaigns.api import (
     results,
     rules,
     run_views,
+    runs_of_campaign,
     schedules,
     schemas,
     segments,
@@ -53,6 +54,7 @@ cancel = run_views.CampaignRunViewSet.as_view({"post": "cancel"})
 pause = run_views.CampaignRunViewSet.as_view({"post": "pause"})
 resume = run_views.CampaignRunViewSet.as_view({"post": "resume"})
 retry = run_views.CampaignRunViewSet.as_view({"post": "retry"})
+holdout = runs_of_campaign.HoldoutViewSet.as_view(READ_LIST)
 results_of_run = results.ResultsViewSet.as_view(READ_LIST)
 files_of_run = run_views.RunFileViewSet.as_view(READ_LIST)
 only_file = run_views.DownloadViewSet.as_view({"get": "only_file"})
@@ -80,6 +82,7 @@ urlpatterns = [
     path("runs/preview-schedule", preview_schedule),
     path("runs/<str:id>", views.CampaignViewSet.as_view(CHANGE)),
     path("runs/<str:id>/campaign-runs", history),
+    path("runs/<str:id>/campaign-runs/<str:runId>/holdout", holdout),
     path("runs/<str:id>/schedule", schedules.ScheduleViewSet.as_view(DETAIL)),
     path("runs/<str:id>/ticks", schedules.TickViewSet.as_view(READ_LIST)),
     *resource("campaign-runs", run_views.CampaignRunViewSet, READ_LIST),

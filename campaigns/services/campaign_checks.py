@@ -148,6 +148,8 @@ def volume_faults(campaign: Campaign) -> Iterator[Fault]:
     for name, cap in caps.items():
         if cap is not None and not 1 <= cap <= MAX_VOLUME:
             yield f"volumeConstraints.{name}", f"Must be an integer from 1 to {MAX_VOLUME}."
+    if not 0 <= campaign.holdout_percent <= 100:
+        yield "holdoutPercent", "Must be a number from 0 to 100."
 
 
 def file_faults(campaign: Campaign) -> Iterator[Fault]:

@@ -38,6 +38,7 @@ class CampaignFields(TypedDict, total=False):
     max_total_per_run: int | None
     max_per_offer: int | None
     max_per_channel: int | None
+    holdout_percent: float
     allocation: str
     file_format: str
     file_columns: list[str]

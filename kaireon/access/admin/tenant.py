@@ -6,7 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Model
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget
 
 from kaireon import ids
 from kaireon.access.admin.scoped import ScopedAdmin
@@ -20,6 +20,14 @@ class TenantForm(forms.ModelForm):
         initial="UTC",
         widget=UnfoldAdminSelectWidget,
     )
+    holdout_percent = forms.FloatField(
+        min_value=0,
+        max_value=100,
+        initial=0,
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="Percent of the customers who are given nothing by any campaign, always the same"
+        " ones. A campaign may hold out more.",
+    )
 
 
 @admin.register(Tenant)
@@ -29,7 +37,9 @@ class TenantAdmin(ScopedAdmin):
     needed = {"view": Role.VIEWER, "add": Role.ADMIN, "change": Role.ADMIN, "delete": Role.ADMIN}
     list_display = ("name", "slug", "timezone", "created_at")
     search_fields = ("name", "slug")
-    fieldsets = ((None, {"fields": ("name", "slug", "timezone", "s3_locations")}),)
+    fieldsets = (
+        (None, {"fields": ("name", "slug", "timezone", "s3_locations", "holdout_percent")}),
+    )
     facts = ("api_id", "created_at")
 
     def tenant_key(self, obj: Model) -> int:
