@@ -18,7 +18,7 @@ from executor.flow.plan import Plan
 from executor.models.model import Model
 from executor.ranking import rank
 from executor.scoring import Scores, score
-from executor.selecting import select
+from executor.selecting import Chance, rooms, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def choose(decider: Decider, frame: pl.DataFrame, assessed: Assessed) -> Winners
     plan = decider.plan
     if plan.ranking.is_plain:
         return rank(plan, assessed.scores, assessed.bits)
-    h = frame[HASH].to_numpy() if plan.is_hashed else None
-    return select(plan, assessed.scores, assessed.bits, h, decider.draw)
+    chance = Chance(frame[HASH].to_numpy(), decider.draw) if plan.is_hashed else None
+    return select(plan, assessed.scores, assessed.bits, rooms(plan, frame), chance)
 
 
 def decide(decider: Decider, frame: pl.DataFrame) -> tuple[Winners, dict[str, Any]]:
@@ -94,13 +94,16 @@ def decide(decider: Decider, frame: pl.DataFrame) -> tuple[Winners, dict[str, An
     return winners, counts | won(decider.plan, winners)
 
 
-def counterfactual(decider: Decider, frame: pl.DataFrame) -> Winners:
-    """What the held out customers would have got, if no cap had turned them away."""
-    winners = choose(decider, frame, assess(decider, frame))
+def counterfactual(decider: Decider, frame: pl.DataFrame) -> tuple[pl.DataFrame, Winners] | None:
+    """The held out customers, and what they would have got if no cap had turned them away.
+
+    None if nobody can be held out. Models see all rows of the chunk, as they did before.
+    """
     held = decider.held(frame)
     if held is None:
-        return taken(winners, np.zeros(len(winners.row), dtype=np.bool_))
-    return taken(winners, held[winners.row])
+        return None
+    theirs = derive(decider.plan, decider.models, frame).filter(pl.Series(held))
+    return theirs, choose(decider, theirs, assess(decider, theirs))
 
 
 def taken(winners: Winners, which: NDArray[np.bool_]) -> Winners:

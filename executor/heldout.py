@@ -13,9 +13,8 @@ TABLE = "campaigns_heldout"
 
 def counterfactual_rows(job: Job, frame: pl.DataFrame) -> results.ResultRows | None:
     """The counterfactual of a chunk; None if nobody can be held out."""
-    if not any(job.decider.holdout):
-        return None
-    return results.result_rows(job.plan, frame, counterfactual(job.decider, frame))
+    found = counterfactual(job.decider, frame)
+    return None if found is None else results.result_rows(job.plan, *found)
 
 
 def load(rows: results.ResultRows | None, run_key: int, chunk: int) -> None:

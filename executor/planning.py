@@ -22,7 +22,7 @@ def decider_of(spec: RunSpec, storage: Storage) -> Decider:
     """Compile the run's flow. Raises Rejected for what cannot be run."""
     now = datetime.fromisoformat(spec.now)
     models = OpenedModels(spec.catalog.models, storage)
-    setting = Setting(now, spec.zone, models)
+    setting = Setting(now, spec.zone, spec.seed, models)
     plan = compile_flow(spec.flow, spec.catalog, spec.kinds, setting, spec.key_column)
     return Decider(
         plan=plan,
@@ -39,5 +39,5 @@ def plan_now(
     """The plan of a run that would start now, in all batch channels. Raises Rejected."""
     catalog = with_referred(load_catalog(tenant), tenant, config)
     models = OpenedModels(catalog.models, open_storage())
-    setting = Setting(timezone.now(), tenant.timezone, models)
+    setting = Setting(timezone.now(), tenant.timezone, models=models)
     return compile_flow(config, catalog, kinds, setting, key_column)

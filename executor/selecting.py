@@ -9,12 +9,13 @@ one that is full is passed over.
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from executor import hashing
 from executor.allocation import Winners
 from executor.eligibility import Bits
-from executor.flow.plan import Plan
+from executor.flow.plan import Limit, Plan
 from executor.ranking import BLOCK, packed_key
 from executor.scoring import UNIT, Scores
 
@@ -48,16 +49,38 @@ class _Groups:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """What weighted_random draws by: h(key) of the customers, and a seed."""
+
+    h: hashing.Hash
+    draw: int
+
+
+def rooms(plan: Plan, frame: pl.DataFrame) -> NDArray[np.int64]:
+    """(limits, customers) how many more each policy leaves room for."""
+    found = np.zeros((len(plan.ranking.limits), frame.height), dtype=np.int64)
+    for number, limit in enumerate(plan.ranking.limits):
+        found[number] = limit.most
+        if limit.column is not None:
+            found[number] -= frame[limit.column].to_numpy()
+    return found
+
+
 def select(
-    plan: Plan, scores: Scores, bits: Bits, h: hashing.Hash | None = None, draw: int = 0
+    plan: Plan,
+    scores: Scores,
+    bits: Bits,
+    room: NDArray[np.int64],
+    chance: Chance | None = None,
 ) -> Winners:
-    """Each customer's picks, in their order. weighted_random needs `h`, and is seeded by `draw`."""
+    """Each customer's picks, in their order; `room` is what policies leave, see `rooms`."""
     groups = _Groups.of(plan)
     parts = []
     for start in range(0, max(bits.shape[1], 1), BLOCK):
         block = slice(start, start + BLOCK)
-        keys = _keys(plan, scores, bits[:, block], block, None if h is None else h[block], draw)
-        parts.append(_pick(plan, keys, groups))
+        keys = _keys(plan, scores, bits[:, block], block, chance)
+        parts.append(_pick(plan, keys, groups, room[:, block].copy()))
     picked = np.concatenate(parts, axis=1)
     rows, ranks = np.nonzero(picked.T >= 0)
     candidate = picked[ranks, rows]
@@ -75,8 +98,7 @@ def _keys(
     scores: Scores,
     bits: Bits,
     block: slice,
-    h: hashing.Hash | None,
-    draw: int,
+    chance: Chance | None,
 ) -> NDArray[np.int64]:
     """(candidates, customers) packed keys, _NOT where a customer cannot have a candidate."""
     profiles = scores.profiles[:, block]
@@ -84,10 +106,10 @@ def _keys(
     luck: dict[int, NDArray[np.int64]] = {}
     for number, candidate in enumerate(plan.candidates):
         keys[number] = packed_key(scores, profiles, number)
-        if plan.ranking.method == "weighted_random" and h is not None:
+        if plan.ranking.method == "weighted_random" and chance is not None:
             offer = plan.offers[candidate.offer]
             if offer.key not in luck:
-                luck[offer.key] = _luck(h, draw, offer.key)
+                luck[offer.key] = _luck(chance.h[block], chance.draw, offer.key)
             keys[number] += luck[offer.key]
         possible = (bits[number // 64] >> np.uint64(number % 64)) & np.uint64(1)
         keys[number][possible == 0] = _NOT
@@ -101,7 +123,9 @@ def _luck(h: hashing.Hash, draw: int, offer_key: int) -> NDArray[np.int64]:
     return np.asarray(noise << _PLACE_BITS)
 
 
-def _pick(plan: Plan, keys: NDArray[np.int64], groups: _Groups) -> NDArray[np.intp]:
+def _pick(
+    plan: Plan, keys: NDArray[np.int64], groups: _Groups, room: NDArray[np.int64]
+) -> NDArray[np.intp]:
     """(k, customers) numbers of the picked candidates, -1 where there is none left."""
     size = keys.shape[1]
     lines = np.arange(size)
@@ -118,7 +142,27 @@ def _pick(plan: Plan, keys: NDArray[np.int64], groups: _Groups) -> NDArray[np.in
         placed = is_left & (groups.placement[best] >= 0)
         in_placement[groups.placement[best], lines] += placed
         _close(plan, keys, groups, best, (of_category, in_placement))
+        _use(plan.ranking.limits, keys, room, best, is_left)
     return picked
+
+
+def _use(
+    limits: tuple[Limit, ...],
+    keys: NDArray[np.int64],
+    room: NDArray[np.int64],
+    best: NDArray[np.intp],
+    is_left: NDArray[np.bool_],
+) -> None:
+    """Count the picks, and take away what a policy leaves no more room for."""
+    counted = np.zeros(len(keys), dtype=np.bool_)
+    for number, limit in enumerate(limits):
+        counted[:] = False
+        counted[list(limit.counts)] = True
+        room[number] -= counted[best] & is_left
+        full = room[number] <= 0
+        if full.any():
+            for candidate in limit.closes:
+                keys[candidate][full] = _NOT
 
 
 def _ordered(

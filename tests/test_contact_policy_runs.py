@@ -94,10 +94,10 @@ def forget() -> None:
         cursor.execute("TRUNCATE campaigns_contact")
 
 
-def plain(world: World) -> CampaignRun:
+def plain(world: World, k: int = 1) -> CampaignRun:
     """A run of the flow as it was before it had policies."""
     flow = factories.FlowFactory(tenant=world.tenant, status="active")
-    FlowVersion.objects.create(flow=flow, version=1, config=worlds.flow_config(1))
+    FlowVersion.objects.create(flow=flow, version=1, config=worlds.flow_config(k))
     run = world.run()
     run.flow = flow
     run.save()
@@ -206,3 +206,66 @@ def give_up_chunk(run: CampaignRun, number: int) -> None:
     assert runner.execute(run.pk)
     run.refresh_from_db()
     assert run.status == "completed_with_errors"
+
+
+def many(world: World) -> World:
+    """Customers may have three offers each."""
+    config = FlowVersion.objects.get(flow=world.campaign.flow, version=2).config
+    nodes = [node for node in config["nodes"] if node["type"] != "rank"]
+    nodes.append({"id": "rank-3", "type": "rank", "config": {"maxCandidates": 3}})
+    nodes.sort(key=lambda node: node["type"] == "response")
+    FlowVersion.objects.create(
+        flow=world.campaign.flow, version=3, config=config | {"nodes": nodes}
+    )
+    return world
+
+
+def per_customer(run: CampaignRun) -> Counter[str]:
+    rows = Recommendation.objects.filter(run_id=run.pk)
+    return Counter(rows.values_list("customer_key", flat=True))
+
+
+def test_a_run_gives_no_more_than_a_cap_leaves(world: World) -> None:
+    many(world)
+    free = per_customer(finished(plain(world, 3)))
+    assert max(free.values()) == 3
+    policy(world, "customer_total_cap", scope="global", config={"maxPerDay": 5})
+    second = per_customer(finished(world.run()))
+    assert second == {key: min(count, 5 - free[key]) for key, count in free.items()}
+    third = per_customer(finished(world.run()))
+    left = {key: min(count, 5 - count - second[key]) for key, count in free.items()}
+    assert third == {key: number for key, number in left.items() if number}
+
+
+@pytest.mark.parametrize(
+    ("rule_type", "config"),
+    [("cooldown", {"cooldownHours": 1}), ("frequency_cap", {"maxPerWeek": 1})],
+)
+def test_a_channel_is_used_once_in_a_run(world: World, rule_type: str, config: Any) -> None:
+    many(world)
+    email = world.channels[0]
+    policy(world, rule_type, scope="channel", scope_key=email.pk, config=config)
+    run = finished(world.run())
+    rows = Recommendation.objects.filter(run_id=run.pk, channel_id=email.pk)
+    assert {*Counter(rows.values_list("customer_key", flat=True)).values()} == {1}
+    assert max(per_customer(run).values()) > 1  # by the other channel
+
+
+def test_offers_that_exclude_each_other_are_not_given_together(world: World) -> None:
+    many(world)
+    gold, _, silver = world.offers
+    policy(
+        world,
+        "mutual_exclusion",
+        scope="offer",
+        scope_key=gold.pk,
+        config={"offerIds": [silver.public_id]},
+    )
+    rows = Recommendation.objects.filter(run_id=finished(world.run()).pk)
+    golden, silvern = (
+        {*rows.filter(offer_id=offer.pk).values_list("customer_key", flat=True)}
+        for offer in (gold, silver)
+    )
+    assert golden
+    assert silvern
+    assert not golden & silvern

@@ -143,7 +143,8 @@ def test_of_a_run_that_has_not_completed_nothing_is_listed(world: World) -> None
 
 def test_a_run_of_another_campaign_or_tenant_is_not_found(world: World) -> None:
     run = finished(world.run())
-    other = factories.CampaignFactory(tenant=world.tenant)
+    own = world.campaign
+    other = factories.CampaignFactory(tenant=world.tenant, flow=own.flow, segment=own.segment)
     for client, campaign in (
         (api_client(world.tenant), other),
         (api_client(factories.TenantFactory()), world.campaign),

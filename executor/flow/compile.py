@@ -18,7 +18,7 @@ from executor.flow.nodes import (
 )
 from executor.flow.output import output
 from executor.flow.parse import parse_flow
-from executor.flow.plan import Candidate, Plan, ScorePlan, Split, Step, Term
+from executor.flow.plan import Candidate, Limit, Plan, ScorePlan, Split, Step, Term
 from executor.flow.scored import ranking, score_plan
 from executor.flow.types import Kind
 from executor.flow.work import Setting, Work
@@ -83,8 +83,10 @@ def _plan(work: Work, scored: ScorePlan, located: list[Located]) -> Plan:
     channel_index = {channel.key: i for i, channel in enumerate(work.catalog.channels)}
     steps, splits = _steps(work), _splits(work)
     ranked = ranking(work, located)
+    ranked = replace(ranked, limits=_limits(work, ranked.k))
     properties = output(work, located)
     named = _named(steps, scored)
+    named |= {limit.column for limit in ranked.limits if limit.column is not None}
     derived = tuple(one for one in work.derived.values() if one.name in named)
     named |= {column for one in derived for _, column in one.columns}
     return Plan(
@@ -130,6 +132,21 @@ def _steps(work: Work) -> tuple[Step, ...]:
                 )
             )
     return tuple(steps)
+
+
+def _limits(work: Work, k: int) -> tuple[Limit, ...]:
+    """The limits that more than one pick can meet: an offer is never picked twice anyway."""
+    index = {pair.name: position for position, pair in enumerate(work.pairs)}
+    found: dict[Limit, None] = {}
+    for draft in work.limits if k > 1 else ():
+        counts, closes = (
+            tuple(index[pair.name] for pair in pairs if pair.name in index)
+            for pairs in (draft.counts, draft.closes)
+        )
+        offers = {work.pairs[position].offer.key for position in (*counts, *closes)}
+        if counts and closes and len(offers) > 1:
+            found[Limit(draft.column, draft.most, counts, closes)] = None
+    return tuple(found)
 
 
 def _splits(work: Work) -> tuple[Split, ...]:

@@ -123,6 +123,19 @@ class ScorePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """What a policy leaves room for in one run: `most`, less what `column` counts already.
+
+    Picks among `counts` use it up, and then the candidates of `closes` are out.
+    """
+
+    column: str | None
+    most: int
+    counts: tuple[int, ...]
+    closes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """Which offers a customer gets: at most `k`, one through one candidate each."""
 
@@ -132,11 +145,12 @@ class Ranking:
     per_category: int | None = None
     #: Placement -> most offers in it; only with a group node.
     slots: Mapping[int, int] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
 
     @property
     def is_plain(self) -> bool:
         """Whether the k best offers are the answer, whatever they are."""
-        return self.method == "top_n" and not self.slots
+        return self.method == "top_n" and not self.slots and not self.limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,15 @@
 """The contact_policy node: the policies' steps, as far as their candidates are left."""
 
-from executor.flow.leaves import any_of, negated
+from collections.abc import Iterator
+
+from executor.flow.candidates import Pair
+from executor.flow.inputs import Metric
+from executor.flow.leaves import any_of, leaves, negated
 from executor.flow.nodes import ContactPolicyNode
-from executor.flow.operators import quoted
+from executor.flow.operators import Op, quoted
 from executor.flow.policy_scopes import PolicyContext
 from executor.flow.policy_steps import PolicyStep, compile_policies
-from executor.flow.work import Draft, Work
+from executor.flow.work import Draft, LimitDraft, Work
 
 
 def apply_policies(work: Work, node: ContactPolicyNode) -> None:
@@ -19,6 +23,7 @@ def apply_policies(work: Work, node: ContactPolicyNode) -> None:
             notes.append(f"policy {quoted(step.name)}: {step.label}")
         else:
             _withhold(work, node, step)
+            work.limits.extend(_limits(work, step))
     text = f"all active policies ({len(work.catalog.policies)}), highest priority first"
     work.note(node, text, notes)
 
@@ -40,3 +45,42 @@ def _withhold(work: Work, node: ContactPolicyNode, step: PolicyStep) -> None:
             )
         drafts[condition].pairs.append(pair)
     work.drafts.extend(drafts.values())
+
+
+def _limits(work: Work, step: PolicyStep) -> Iterator[LimitDraft]:
+    """What the run itself may give before the policy would withhold it.
+
+    A policy looks at what was given before; what the run gives counts like it, one after the other.
+    """
+    if isinstance(step.condition, bool):
+        return
+    metrics = {metric.name: metric for metric in step.metrics}
+    closes = tuple(work.pairs[position] for position in step.positions)
+    for leaf in leaves(step.condition):
+        metric = metrics.get(leaf.field)
+        if metric is None or not _counts_itself(metric, work.setting.campaign_key):
+            continue
+        counts = tuple(pair for pair in work.pairs if _is_of(metric, pair))
+        if metric.aggregate == "last" and leaf.operator is Op.GTE:
+            yield LimitDraft(None, 1, counts, closes)
+        elif metric.aggregate == "count" and leaf.operator in _MOST:
+            most = int(leaf.operand) + _MOST[leaf.operator]  # type: ignore[arg-type]
+            yield LimitDraft(metric.name, most, counts, closes)
+
+
+#: How many more than its operand an operator lets a count become.
+_MOST = {Op.LT: 0, Op.LTE: 1}
+
+
+def _counts_itself(metric: Metric, campaign_key: int) -> bool:
+    """Whether the contacts of the run are of those that the metric counts."""
+    is_of = not metric.campaigns or campaign_key in metric.campaigns
+    return metric.source == "contacts" and is_of and campaign_key not in metric.without_campaigns
+
+
+def _is_of(metric: Metric, pair: Pair) -> bool:
+    return (
+        (not metric.offers or pair.offer.key in metric.offers)
+        and (not metric.channels or pair.channel.key in metric.channels)
+        and (not metric.creatives or pair.creative_key in metric.creatives)
+    )

@@ -25,6 +25,8 @@ class Setting:
 
     now: datetime
     zone: str = "UTC"
+    #: Of the campaign that runs: its contacts count as they are given.
+    campaign_key: int = 0
     #: The tenant's active models, by key.
     models: Mapping[str, Model] = field(default_factory=dict)
 
@@ -40,6 +42,16 @@ class Draft:
     rule_key: int | None = None
     policy_key: int | None = None
     pairs: list[Pair] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitDraft:
+    """A limit before it is known which candidates remain."""
+
+    column: str | None
+    most: int
+    counts: tuple[Pair, ...]
+    closes: tuple[Pair, ...]
 
 
 @dataclass(slots=True)
@@ -60,6 +72,7 @@ class Work:
     derived: dict[str, Derived] = field(default_factory=dict)
     #: The score node's config and path, known before the rules that look at it.
     score: tuple[ScoreConfig, str] | None = None
+    limits: list[LimitDraft] = field(default_factory=list)
     penalties: dict[tuple[int, ...], list[Penalty]] = field(default_factory=dict)
     #: In which branches of conditionals the present node stands.
     guards: list[Guard] = field(default_factory=list)
