@@ -38,6 +38,7 @@ from executor.flow.catalog import (
     RuleFacts,
     read_places,
 )
+from executor.flow.custom_fields import with_defaults
 from executor.flow.operators import quoted
 from executor.flow.types import Kind, read_columns
 from executor.policy_facts import (
@@ -197,9 +198,7 @@ def load_catalog(
             for row in channels.order_by("pk")
         ),
         creatives=tuple(
-            CreativeFacts(
-                row.pk, row.name, row.offer_id, row.channel_id, row.placement_id, row.weight
-            )
+            _creative(row)
             for row in Creative.objects.of(tenant).filter(status=Status.ACTIVE).order_by("pk")
         ),
         rules=rules,
@@ -229,6 +228,10 @@ def _offer(row: Offer, zone: str, now: datetime) -> OfferFacts:
         terms = terms_of(row, zone, now)
     except (ValueError, LookupError) as error:
         raise Rejected(f"the schedule of the offer {quoted(row.name)}: {error}") from error
+    definitions = [
+        *(row.category.custom_fields if row.category else ()),
+        *(row.sub_category.custom_fields if row.sub_category else ()),
+    ]
     return OfferFacts(
         key=row.pk,
         name=row.name,
@@ -246,6 +249,27 @@ def _offer(row: Offer, zone: str, now: datetime) -> OfferFacts:
         tags=tuple(row.tags),
         metadata=row.metadata,
         **terms,
+        custom_fields=with_defaults(definitions, row.custom_fields),
+        computed=tuple(
+            (field["key"], field["formula"], field["outputType"])
+            for field in definitions
+            if field["type"] == "computed"
+        ),
+    )
+
+
+def _creative(row: Creative) -> CreativeFacts:
+    return CreativeFacts(
+        key=row.pk,
+        name=row.name,
+        offer_key=row.offer_id,
+        channel_key=row.channel_id,
+        placement_key=row.placement_id,
+        weight=row.weight,
+        template_type=row.template_type,
+        content=row.content,
+        personalization=tuple(row.personalization),
+        ab_test_variant=row.ab_test_variant,
     )
 
 

@@ -42,6 +42,7 @@ def test_category(client: APIClient) -> None:
         "icon": "",
         "status": "active",
         "ordinal": 2,
+        "customFields": [],
     }
     message = "There is a category with this name already."
     assert conflict(client, "categories", name="Cards") == message
@@ -51,7 +52,7 @@ def test_sub_category(client: APIClient, tenant: Tenant) -> None:
     category, other = factories.CategoryFactory.create_batch(2, tenant=tenant)
     body = {"name": "Credit", "categoryId": category.public_id}
     made = create(client, "sub-categories", **body)
-    assert shown(made) == {**body, "status": "active", "ordinal": 0}
+    assert shown(made) == {**body, "status": "active", "ordinal": 0, "customFields": []}
     message = "There is a sub category with this name and category already."
     assert conflict(client, "sub-categories", **body) == message
     create(client, "sub-categories", **body | {"categoryId": other.public_id})
@@ -75,6 +76,7 @@ def test_offer(client: APIClient, tenant: Tenant) -> None:
         "productType": "card",
         "tags": ["new"],
         "metadata": {"snake_case": {"camelCase": [1, None]}},
+        "customFields": {},
         "budget": {"maxTotal": 3},
         "schedule": {"endDate": "2026-03-22"},
         "mandatory": False,

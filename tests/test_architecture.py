@@ -47,6 +47,7 @@ PURE = [
     "executor.derive",
     "executor.decide",
     "executor.models",
+    "executor.compute",
     "executor.personalize",
     "executor.errors",
     "campaigns.schedule",

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from campaigns.admin.configuration import ConfigurationAdmin
 from campaigns.models import Category, Offer, SubCategory
+from campaigns.services.custom_fields import check_category, check_sub_category
 from campaigns.services.offers import offer_faults
 from kaireon.access.admin.form import ScopedForm
 from kaireon.access.admin.scoped import ScopedRelatedFilter
@@ -18,7 +19,14 @@ class CategoryAdmin(ConfigurationAdmin):
     list_display = ("name", "status_label", "ordinal")
     list_filter = ("status",)
     search_fields = ("name",)
-    fieldsets = ((None, {"fields": ("name", "description", "status", "ordinal", "color", "icon")}),)
+    fieldsets = (
+        (None, {"fields": ("name", "description", "status", "ordinal", "color", "icon")}),
+        ("Custom fields of its offers", {"fields": ("custom_fields",)}),
+    )
+
+    def save_model(self, request, obj, form, change):
+        check_category(obj)
+        super().save_model(request, obj, form, change)
 
 
 @admin.register(SubCategory)
@@ -27,7 +35,14 @@ class SubCategoryAdmin(ConfigurationAdmin):
     list_display = ("name", "category", "status_label", "ordinal")
     list_filter = ("status", ("category", ScopedRelatedFilter))
     search_fields = ("name", "category__name")
-    fieldsets = ((None, {"fields": ("category", "name", "status", "ordinal")}),)
+    fieldsets = (
+        (None, {"fields": ("category", "name", "status", "ordinal")}),
+        ("Custom fields of its offers", {"fields": ("custom_fields",)}),
+    )
+
+    def save_model(self, request, obj, form, change):
+        check_sub_category(obj)
+        super().save_model(request, obj, form, change)
 
 
 class OfferForm(ScopedForm):
@@ -72,6 +87,6 @@ class OfferAdmin(ConfigurationAdmin):
                 )
             },
         ),
-        ("More", {"fields": ("metadata",)}),
+        ("More", {"fields": ("custom_fields", "metadata")}),
     )
     facts = ("api_id", "created_at", "updated_at")

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from django.db.models import Model
 from rest_framework import serializers
+from rest_framework.serializers import BaseSerializer
 
 from campaigns.api import fields
 from campaigns.api.camel import CamelModelSerializer
@@ -10,6 +12,11 @@ from campaigns.api.filters import FilterSet, OneOf, PublicIdFilter, TextFilter
 from campaigns.api.viewsets import ResourceViewSet
 from campaigns.models import Category, Channel, Creative, Offer, Placement, Status, SubCategory
 from campaigns.services.catalog import update_sub_category
+from campaigns.services.custom_fields import (
+    create_category,
+    create_sub_category,
+    update_category,
+)
 from campaigns.services.offers import create_offer, update_offer
 from kaireon.access.authentication import access_of
 
@@ -25,6 +32,9 @@ class CategorySerializer(CamelModelSerializer[Category]):
     """A group of offers."""
 
     id = fields.OwnId()
+    customFields = serializers.ListField(
+        source="custom_fields", child=fields.JsonObject(), max_length=500, required=False
+    )
 
     class Meta:
         model = Category
@@ -36,6 +46,7 @@ class CategorySerializer(CamelModelSerializer[Category]):
             "icon",
             "status",
             "ordinal",
+            "customFields",
             "version",
             "created_at",
             "updated_at",
@@ -47,6 +58,9 @@ class SubCategorySerializer(CamelModelSerializer[SubCategory]):
 
     id = fields.OwnId()
     categoryId = fields.PublicId(Category, source="category")
+    customFields = serializers.ListField(
+        source="custom_fields", child=fields.JsonObject(), max_length=500, required=False
+    )
 
     class Meta:
         model = SubCategory
@@ -56,6 +70,7 @@ class SubCategorySerializer(CamelModelSerializer[SubCategory]):
             "name",
             "status",
             "ordinal",
+            "customFields",
             "version",
             "created_at",
             "updated_at",
@@ -74,6 +89,7 @@ class OfferSerializer(CamelModelSerializer[Offer]):
     )
     tags = serializers.ListField(child=fields.Text(), max_length=500, required=False)
     metadata = fields.JsonObject(required=False)
+    customFields = fields.JsonObject(source="custom_fields", required=False)
     priority = fields.Integer(min_value=0, max_value=100, required=False)
     weight = fields.Integer(min_value=0, max_value=100, required=False)
     businessValue = fields.Number(
@@ -100,6 +116,7 @@ class OfferSerializer(CamelModelSerializer[Offer]):
             "product_type",
             "tags",
             "metadata",
+            "customFields",
             "budget",
             "schedule",
             "mandatory",
@@ -195,6 +212,12 @@ class CategoryViewSet(ResourceViewSet):
     orderings = {**ResourceViewSet.orderings, "ordinal": "ordinal"}
     default_ordering = ("ordinal", "name")
 
+    def perform_create(self, serializer: BaseSerializer[Model]) -> None:
+        serializer.instance = create_category(self.tenant, serializer.validated_data)
+
+    def perform_update(self, row: Any, fields: dict[str, Any], expected: int | None) -> None:
+        update_category(row, fields, expected)
+
 
 class SubCategoryViewSet(ResourceViewSet):
     """A sub-category cannot be deleted, nor moved to another category, while it has offers."""
@@ -205,6 +228,9 @@ class SubCategoryViewSet(ResourceViewSet):
     search_fields = ("name",)
     orderings = {**ResourceViewSet.orderings, "ordinal": "ordinal"}
     default_ordering = ("ordinal", "name")
+
+    def perform_create(self, serializer: BaseSerializer[Model]) -> None:
+        serializer.instance = create_sub_category(self.tenant, serializer.validated_data)
 
     def perform_update(self, row: Any, fields: dict[str, Any], expected: int | None) -> None:
         update_sub_category(row, fields, expected)

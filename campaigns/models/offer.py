@@ -15,6 +15,8 @@ class Category(Configured):
     icon = models.CharField(max_length=50, blank=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
     ordinal = models.PositiveIntegerField(default=0)
+    #: Definitions of fields that its offers have: `executor.flow.custom_fields`.
+    custom_fields = models.JSONField(default=list, blank=True)
 
     history = kept()
 
@@ -35,6 +37,8 @@ class SubCategory(Configured):
     name = models.CharField(max_length=255)
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
     ordinal = models.PositiveIntegerField(default=0)
+    #: Definitions of fields that its offers have: `executor.flow.custom_fields`.
+    custom_fields = models.JSONField(default=list, blank=True)
 
     history = kept()
 
@@ -84,6 +88,8 @@ class Offer(Configured):
     mandatory_expires_at = models.DateTimeField(null=True, blank=True)
     #: The name of a user who administers the tenant, or did then.
     mandatory_approved_by = models.CharField(max_length=150, blank=True)
+    #: Values of the custom fields of category and sub-category, by key.
+    custom_fields = models.JSONField(default=dict, blank=True)
 
     history = kept()
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from campaigns.models import Placement, SubCategory
+from campaigns.services.custom_fields import check_sub_category
 from campaigns.services.errors import Conflict
 from campaigns.services.keys import free_key
 from campaigns.services.resources import create_row, in_use, update_row
@@ -35,4 +36,8 @@ def update_sub_category(
     offers = list(row.offers.exclude(category=category))
     if offers:
         raise Conflict(f"categoryId: {in_use(row, offers)}")
+    if not {"category", "custom_fields"}.isdisjoint(fields):
+        row.category, row.custom_fields = category, fields.get("custom_fields", row.custom_fields)
+        check_sub_category(row)
+        fields = {**fields, "custom_fields": row.custom_fields}
     return update_row(row, fields, expected)

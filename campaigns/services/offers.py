@@ -7,6 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from campaigns.models import Offer
+from campaigns.services.custom_fields import offer_field_faults
 from campaigns.services.resources import check_version, create_row, update_row
 from executor.errors import Rejected
 from executor.flow.offer_terms import budget_faults, schedule_faults
@@ -49,6 +50,7 @@ def offer_faults(
     stored: Offer, fields: Mapping[str, Any], role: Role, now: datetime
 ) -> Iterator[Fault]:
     """What is wrong with these values in place of the stored ones, under the names of the API."""
+    yield from offer_field_faults(stored, fields)
     for name, find in (("budget", budget_faults), ("schedule", schedule_faults)):
         for path, text in find(fields[name]) if name in fields else ():
             yield f"{name}.{path}" if path else name, text

@@ -55,6 +55,9 @@ class OfferFacts:
     ends: datetime | None = None
     #: Whether it is mandatory at the instant of the run.
     mandatory: bool = False
+    #: Values of custom fields by key, and (key, formula, number or text) of the computed ones.
+    custom_fields: Mapping[str, Any] = field(default_factory=dict)
+    computed: tuple[tuple[str, str, str], ...] = ()
 
     def is_offered(self, now: datetime) -> bool:
         """Whether its schedule lets it be given at the instant."""
@@ -91,6 +94,10 @@ class CreativeFacts:
     channel_key: int
     placement_key: int | None = None
     weight: int = 100
+    template_type: str = "email_html"
+    content: Mapping[str, Any] = field(default_factory=dict)
+    personalization: tuple[Mapping[str, Any], ...] = ()
+    ab_test_variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
