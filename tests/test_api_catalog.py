@@ -407,3 +407,22 @@ def test_a_row_is_not_deleted_while_a_rule_begins_to_name_it(transactional_db: N
         assert thread.is_alive()
     thread.join()
     assert answers == ['The offer is used by qualification rule "R".']
+
+
+def test_a_creative_that_cannot_be_rendered_is_refused(client: APIClient, tenant: Tenant) -> None:
+    creative = factories.CreativeFactory(tenant=tenant)
+    found = change_faults(
+        client,
+        "creatives",
+        creative.public_id,
+        content={"subject": "Hi {{ first_name", "body": "{{ x | nope }}"},
+        personalization=[{"variable": "x", "source": "segment.x"}],
+    )
+    assert {path: text[0].partition(";")[0] for path, text in found.items()} == {
+        "content.body": 'unknown filter "nope"',
+        "content.subject": "cannot be read: line 1: expected '}}', found end of file",
+        "personalization[0].source": "must be customer.<column>, offer.<attribute>,"
+        ' channel.<attribute> or personalization.<custom field>, got "segment.x"',
+    }
+    content = {"subject": "Hi {{ first_name | default: 'you' }}"}
+    change(client, "creatives", creative.public_id, content=content)

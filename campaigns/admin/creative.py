@@ -6,6 +6,7 @@ from django.contrib import admin
 
 from campaigns.admin.configuration import ConfigurationAdmin
 from campaigns.models import Creative
+from campaigns.services.creatives import check_creative
 from kaireon.access.admin.form import ScopedForm
 from kaireon.access.admin.scoped import ScopedRelatedFilter
 
@@ -35,3 +36,7 @@ class CreativeAdmin(ConfigurationAdmin):
         ("Variants", {"fields": ("ab_test_variant", "weight")}),
     )
     facts = ("api_id", "created_at", "updated_at")
+
+    def save_model(self, request, obj, form, change):
+        check_creative(obj)
+        super().save_model(request, obj, form, change)

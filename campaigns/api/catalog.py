@@ -12,6 +12,7 @@ from campaigns.api.filters import FilterSet, OneOf, PublicIdFilter, TextFilter
 from campaigns.api.viewsets import ResourceViewSet
 from campaigns.models import Category, Channel, Creative, Offer, Placement, Status, SubCategory
 from campaigns.services.catalog import update_sub_category
+from campaigns.services.creatives import create_creative, update_creative
 from campaigns.services.custom_fields import (
     create_category,
     create_sub_category,
@@ -263,3 +264,9 @@ class CreativeViewSet(ResourceViewSet):
     serializer_class = CreativeSerializer
     filterset_class = CreativeFilter
     search_fields = ("name", "ab_test_variant")
+
+    def perform_create(self, serializer: BaseSerializer[Model]) -> None:
+        serializer.instance = create_creative(self.tenant, serializer.validated_data)
+
+    def perform_update(self, row: Any, fields: dict[str, Any], expected: int | None) -> None:
+        update_creative(row, fields, expected)

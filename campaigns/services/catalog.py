@@ -7,7 +7,7 @@ from campaigns.models import Placement, SubCategory
 from campaigns.services.custom_fields import check_sub_category
 from campaigns.services.errors import Conflict
 from campaigns.services.keys import free_key
-from campaigns.services.resources import create_row, in_use, update_row
+from campaigns.services.resources import check_version, create_row, in_use, update_row
 from kaireon.access.models import Tenant
 
 
@@ -36,6 +36,7 @@ def update_sub_category(
     offers = list(row.offers.exclude(category=category))
     if offers:
         raise Conflict(f"categoryId: {in_use(row, offers)}")
+    check_version(row, expected)
     if not {"category", "custom_fields"}.isdisjoint(fields):
         row.category, row.custom_fields = category, fields.get("custom_fields", row.custom_fields)
         check_sub_category(row)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from campaigns.models import Category, Offer, SubCategory
-from campaigns.services.resources import create_row, update_row
+from campaigns.services.resources import check_version, create_row, update_row
 from executor.errors import Rejected
 from executor.flow.custom_fields import Definition, Fault, read_definitions, value_faults
 from kaireon.access.models import Tenant
@@ -55,6 +55,7 @@ def create_category(tenant: Tenant, fields: Mapping[str, Any]) -> Category:
 
 def update_category(row: Category, fields: dict[str, Any], expected: int | None) -> Category:
     """Change a category that the caller has locked."""
+    check_version(row, expected)
     if "custom_fields" in fields:
         row.custom_fields = fields["custom_fields"]
         check_category(row)
