@@ -10,6 +10,7 @@ from django.db import connection, transaction
 
 from campaigns.models import CampaignRun, ContactHold, RunEvent
 from executor import contacts, heldout, reopening, results
+from executor.deliver import forget_errors
 from executor.errors import Unavailable
 from executor.manifest import load
 from executor.progress import EVENT, Lease
@@ -114,6 +115,7 @@ def clean_up(run_key: int) -> None:
         key for chunk in chunks for key in (chunk.winners_key, chunk.part_key) if key
     )
     heldout.drop(run_key)
+    forget_errors(run_key)
     contacts.drop_held(run_key)
 
 

@@ -36,7 +36,9 @@ class Csv:
         return buffer.getvalue()
 
     def join(self, schema: pl.Schema, parts: Iterable[Part], out: Output) -> None:
-        out.write((",".join(schema.names()) + "\r\n").encode())
+        header = io.BytesIO()
+        pl.DataFrame(schema=schema).write_csv(header, line_terminator="\r\n")
+        out.write(header.getvalue())
         for part in parts:
             for piece in part:
                 out.write(piece)

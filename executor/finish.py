@@ -16,6 +16,7 @@ from campaigns.models import CampaignRun, RunChunk, RunFile
 from executor import contacts, outfile, results, s3
 from executor.allocation import uncapped_reports
 from executor.decide import total
+from executor.deliver import total_undelivered
 from executor.errors import Unavailable
 from executor.job import Job
 from executor.manifest import Chunk, load
@@ -70,7 +71,7 @@ def _prepare(
     written = [chunk for chunk in chunks if chunk.status == RunChunk.Status.WRITTEN]
     with ThreadPoolExecutor(1) as side:
         parts = [chunk.part_key for chunk in written]
-        file = side.submit(outfile.write, job.spec, job.storage, _file_key(lease, job), parts)
+        file = side.submit(outfile.write, job, _file_key(lease, job), parts)
         if not run.reopened:
             results.build_index(own, run.pk)
         summary = _summary(own, job, run, written)
@@ -82,9 +83,15 @@ def _prepare(
         f"{len(given_up)} of {len(chunks)} chunks with {sum(given_up)} customers were given up"
         if given_up
         else "",
+        _undelivered(summary),
         _deliver(lease, job, f"{ids.encode('Campaign', run.campaign_id)}/{name}"),
     ]
     return Ending(run, summary, name, whole, "; ".join(filter(None, faults)))
+
+
+def _undelivered(summary: dict[str, Any]) -> str:
+    count = summary.get("deliveryErrors", {}).get("count", 0)
+    return f"{count} recommendations could not be delivered" if count else ""
 
 
 def _file_key(lease: Lease, job: Job) -> str:
@@ -120,7 +127,8 @@ def _summary(
         late = results.count(own, run.pk, run.reopened)
         stored = (stored[0] + late[0], stored[1] + late[1])
     audience = run.audience_count or 0
-    counts = total([chunk.counts for chunk in written], job.plan)
+    parts = [chunk.counts for chunk in written]
+    counts = total(parts, job.plan) | {"undelivered": total_undelivered(parts)}
     return summarize(
         job.plan,
         audience,

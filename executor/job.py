@@ -17,7 +17,9 @@ from campaigns.models import CampaignRun
 from executor.allocation import Candidates, may_bind
 from executor.decide import Decider
 from executor.errors import Rejected, Retryable
+from executor.flow.formula_values import Clock
 from executor.flow.plan import Plan
+from executor.personalize import Personalizer, compile_personalization
 from executor.planning import decider_of
 from executor.progress import Lease
 from executor.spec import RunSpec, make_spec
@@ -40,6 +42,15 @@ class Job:
     #: Fixed when the run begins: the tenant and campaign of its contacts.
     tenant_key: int
     campaign_key: int
+    #: Renders what the winners are sent, if the file is to have any of it.
+    personalizer: Personalizer | None = None
+    file_columns: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns of customers that are frozen."""
+        more = self.personalizer.columns if self.personalizer else frozenset()
+        return self.plan.columns | more
 
     @property
     def plan(self) -> Plan:
@@ -128,4 +139,28 @@ def _make(run: CampaignRun) -> Job:
         raise Rejected(f"there is nothing to recommend: {plan.why_empty()}")
     if len(plan.candidates) > MAX_CANDIDATES:
         raise Rejected(f"{len(plan.candidates)} candidates are more than {MAX_CANDIDATES}")
-    return Job(run.pk, spec, decider, storage, run.tenant_id, run.campaign_id)
+    personalizer = _personalizer(spec, plan)
+    return Job(
+        run.pk,
+        spec,
+        decider,
+        storage,
+        run.tenant_id,
+        run.campaign_id,
+        personalizer,
+        _file_columns(spec, personalizer),
+    )
+
+
+def _personalizer(spec: RunSpec, plan: Plan) -> Personalizer | None:
+    if not spec.file.is_personal:
+        return None
+    clock = Clock(datetime.fromisoformat(spec.now), spec.zone)
+    return compile_personalization(plan, spec.catalog, spec.kinds, clock)
+
+
+def _file_columns(spec: RunSpec, personalizer: Personalizer | None) -> tuple[str, ...]:
+    """Those listed and, if the file includes personalization, all other variables behind them."""
+    names = personalizer.names if personalizer and spec.file.include_personalization else ()
+    more = (name for name in names if name.startswith("personalization."))
+    return tuple(dict.fromkeys([*spec.file.columns, *more]))

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 import polars as pl
 
 from executor.allocation import Winners
+from executor.deliver import Delivery
 from executor.fileformat import FORMATS
 from executor.flow.plan import Candidate, Plan
+from executor.job import Job
 from executor.results import ResultRows
 from executor.spec import RunSpec
-from executor.storage import Storage, Written
+from executor.storage import Written
 from kaireon import ids
 
 
@@ -42,18 +44,21 @@ FILE_COLUMNS = ("customer_id", "rank", "score", *CANDIDATE_COLUMNS, *RUN_COLUMNS
 NUMBERS: Mapping[str, pl.DataType] = {"rank": pl.Int16(), "score": pl.Float64()}
 
 
-def part(spec: RunSpec, plan: Plan, rows: ResultRows, winners: Winners) -> bytes:
+def part(job: Job, rows: ResultRows, delivery: Delivery) -> bytes:
     """The lines of one chunk, ready to be joined with those of the others."""
-    per_winner = {"customer_id": rows.keys, "rank": rows.ranks, "score": rows.scores}
+    spec = job.spec
+    given = {"customer_id": rows.keys, "rank": rows.ranks, "score": rows.scores}
+    given |= delivery.columns
     columns = {
-        name: per_winner[name] if name in per_winner else _looked_up(name, spec, plan, winners)
-        for name in spec.file.columns
+        name: given[name] if name in given else _looked_up(name, spec, job.plan, delivery.winners)
+        for name in job.file_columns
     }
-    return FORMATS[spec.file.format].encode(pl.DataFrame(columns, schema=_schema(spec)))
+    lines = pl.DataFrame(columns, schema=_schema(job.file_columns))
+    return FORMATS[spec.file.format].encode(lines)
 
 
-def _schema(spec: RunSpec) -> pl.Schema:
-    return pl.Schema({name: NUMBERS.get(name, pl.String()) for name in spec.file.columns})
+def _schema(columns: Sequence[str]) -> pl.Schema:
+    return pl.Schema({name: NUMBERS.get(name, pl.String()) for name in columns})
 
 
 def _looked_up(name: str, spec: RunSpec, plan: Plan, winners: Winners) -> pl.Series:
@@ -64,11 +69,11 @@ def _looked_up(name: str, spec: RunSpec, plan: Plan, winners: Winners) -> pl.Ser
     return texts.gather(winners.candidate)
 
 
-def write(spec: RunSpec, storage: Storage, key: str, part_keys: Sequence[str]) -> Written:
+def write(job: Job, key: str, part_keys: Sequence[str]) -> Written:
     """Join the parts into the whole file, an object of its own."""
-    parts = (storage.stream(part_key) for part_key in part_keys)
-    with storage.create(key) as out:
-        FORMATS[spec.file.format].join(_schema(spec), parts, out)
+    parts = (job.storage.stream(part_key) for part_key in part_keys)
+    with job.storage.create(key) as out:
+        FORMATS[job.spec.file.format].join(_schema(job.file_columns), parts, out)
     return out.written
 
 

@@ -178,8 +178,10 @@ def _one_by_one(
     read = table.select(by_name(named[name]) for name in template.names)
     distinct = read.unique(maintain_order=True)
     kinds = [variables[name].kind for name in template.names]
+    columns = [column.to_list() for column in distinct.iter_columns()]
     found = [
-        templates.render(template, _values(template.names, row, kinds)) for row in distinct.rows()
+        templates.render(template, _values(template.names, row, kinds))
+        for row in zip(*columns, strict=True)
     ]
     results = distinct.hstack(
         [

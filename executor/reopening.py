@@ -12,6 +12,7 @@ from django.db.models import Count, Sum
 
 from campaigns.models import CampaignRun, Contact, RunChunk
 from executor import contacts, manifest, results
+from executor.deliver import forget_errors
 from executor.errors import Rejected
 from executor.freeze import KEY, read_chunk
 from executor.job import Job
@@ -124,6 +125,8 @@ def undo(lease: Lease) -> None:
     told |= {"error": "the retry was cancelled", "traceback": ""}
     with transaction.atomic(), connection.cursor() as cursor:
         keys = _scratch(lease.run_key)
+        chunks = RunChunk.objects.filter(run_id=lease.run_key, reopened=times(lease.run_key))
+        forget_errors(lease.run_key, [*chunks.values_list("number", flat=True)])
         cursor.execute(CLOSE, told)
         if cursor.rowcount != 1:
             return

@@ -52,6 +52,8 @@ from executor.referred import with_referred
 from kaireon.access.models import Tenant
 
 VIEW_SCHEMA = "segments"
+#: Starts the names of the file's columns that the winners' creatives are rendered for.
+PERSONAL = ("personalization.", "content.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,15 @@ class FileSpec:
     columns: tuple[str, ...]
     #: s3://bucket/folder that gets a copy of the file, or nothing.
     s3_path: str = ""
+    #: Whether it has all personalization columns, besides those that are listed.
+    include_personalization: bool = False
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether the creatives of the winners are to be rendered."""
+        return self.include_personalization or any(
+            name.startswith(PERSONAL) for name in self.columns
+        )
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "FileSpec":
@@ -160,7 +171,12 @@ def file_spec(campaign: Campaign, tenant: Tenant) -> FileSpec:
     fault = s3.find_fault(campaign.s3_path, tenant.s3_locations) if campaign.s3_path else None
     if fault:
         raise Rejected(("fileConfig.s3Path", fault))
-    return FileSpec(campaign.file_format, tuple(campaign.file_columns), campaign.s3_path)
+    return FileSpec(
+        campaign.file_format,
+        tuple(campaign.file_columns),
+        campaign.s3_path,
+        campaign.include_personalization,
+    )
 
 
 def segment_kinds(segment: Segment) -> dict[str, Kind]:

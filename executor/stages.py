@@ -9,6 +9,7 @@ from executor.ahead import DecideAhead
 from executor.asking import Asking
 from executor.chunks import TakenChunk
 from executor.decide import decide, won
+from executor.deliver import deliver, record_errors
 from executor.freeze import KEY, FrozenChunk, freeze, read_chunk
 from executor.job import Job
 from executor.manifest import Phase
@@ -32,7 +33,7 @@ def freeze_customers(lease: Lease, job: Job) -> None:
     with DecideAhead(job, lease.token) as ahead:
         frozen = freeze(
             job.spec,
-            job.plan.columns,
+            job.columns,
             inputs=job.plan.inputs,
             hashed=breaks_ties(job.spec) or job.decider.is_hashed,
             storage=job.storage,
@@ -83,21 +84,27 @@ def write_chunk(job: Job, chunk: TakenChunk) -> None:
         frame = read_chunk(job.storage, chunk.input_key)
         winners, counts = decide(job.decider, frame)
     else:
-        columns = None if any(job.decider.holdout) else [KEY]
+        personal = job.personalizer.columns if job.personalizer else ()
+        columns = None if any(job.decider.holdout) else [KEY, *sorted(personal)]
         frame = read_chunk(job.storage, chunk.input_key, columns)
         winners = unspool(job, chunk.winners_key)
         counts = chunk.counts | won(job.plan, winners, before=chunk.counts["served"])
-    rows = results.result_rows(job.plan, frame, winners)
+    delivery = deliver(job, frame, winners, counts)
+    rows = results.result_rows(job.plan, frame, delivery.winners)
     held = heldout.counterfactual_rows(job, frame)
     part_key = job.key(chunk.folder, "part", chunk.number)
-    job.storage.put(part_key, outfile.part(job.spec, job.plan, rows, winners))
+    job.storage.put(part_key, outfile.part(job, rows, delivery))
     with transaction.atomic():
         _without_waiting_for_the_disk()
         results.load(rows, job.run_key, chunk.number, chunk.reopened)
         heldout.load(held, job.run_key, chunk.number)
         if not chunk.reopened:
             contacts.load(rows, job, chunk.contacts_at)
-        chunk.done("written", counts=counts, winners_key=chunk.winners_key, part_key=part_key)
+        if job.personalizer:
+            record_errors(job, frame, chunk.number, delivery)
+        chunk.done(
+            "written", counts=delivery.counts, winners_key=chunk.winners_key, part_key=part_key
+        )
 
 
 def _without_waiting_for_the_disk() -> None:

@@ -38,7 +38,7 @@ def summarize(
             f"{sum(counts['candidates'])} recommendations were decided,"
             f" but {recommendations} are stored"
         )
-    return {
+    return _errors(counts.get("undelivered")) | {
         "audience": audience,
         "eligible": counts["eligible"],
         "heldOut": counts["held"],
@@ -100,8 +100,30 @@ def _funnel(
         lines.append(_line("holdout", "holdout", label, (held, None), remaining))
     capped = counts["capped"]
     label = "volume caps were full"
-    lines.append(_line("caps", "volumeConstraints", label, (capped, None), remaining - capped))
+    remaining -= capped
+    lines.append(_line("caps", "volumeConstraints", label, (capped, None), remaining))
+    if undelivered := counts.get("undelivered"):
+        customers, lost = undelivered["customers"], undelivered["recommendations"]
+        label = "nothing could be delivered"
+        line = _line("personalize", "creatives", label, (customers, lost), remaining - customers)
+        lines.append(line)
     return lines
+
+
+def _errors(undelivered: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What could not be delivered and why, most first, and how often computed fields were null."""
+    if undelivered is None:
+        return {}
+    reasons = sorted(undelivered["reasons"].items(), key=lambda each: (-each[1], each[0]))
+    return {
+        "deliveryErrors": {
+            "count": undelivered["recommendations"],
+            "byReason": [{"reason": reason, "count": count} for reason, count in reasons],
+        },
+        "computedFields": [
+            {"field": field, "missing": count} for field, count in undelivered["missing"].items()
+        ],
+    }
 
 
 def _line(

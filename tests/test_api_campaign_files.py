@@ -41,7 +41,8 @@ def test_known_columns_are_those_of_the_file() -> None:
 def test_unknown_column_lists_the_known_ones(client: APIClient, required: dict) -> None:
     body = {**required, "fileConfig": {"columns": ["age"]}}
     (message,) = faults(post(client, body))["fileConfig.columns[0]"]
-    assert message == f"Is not a column; the columns are: {', '.join(FILE_COLUMNS)}."
+    known = [*FILE_COLUMNS, "personalization.<variable>", "content.<field>"]
+    assert message == f"Is not a column; the columns are: {', '.join(known)}."
 
 
 def test_every_column_at_once(client: APIClient, required: dict) -> None:

@@ -167,7 +167,7 @@ WRONG = [
     ("fileConfig", "fileConfig.columns", {"columns": ["customer_id"] * 101}),
     ("fileConfig", "fileConfig.columns[1]", {"columns": ["score", "score"]}),
     ("fileConfig", "fileConfig.columns[0]", {"columns": [1]}),
-    ("fileConfig", "fileConfig.includePersonalization", {"includePersonalization": True}),
+    ("fileConfig", "fileConfig.includePersonalization", {"includePersonalization": 1}),
     ("fileConfig", "fileConfig.s3Path", {"destination": "s3"}),
     ("fileConfig", "fileConfig.s3Path", {"destination": "s3", "s3Path": None}),
     ("fileConfig", "fileConfig.s3Path", {"destination": "s3", "s3Path": "s3://elsewhere/x"}),

@@ -21,7 +21,7 @@ from campaigns.admin.run_list import RUN_COLUMNS, describe_runs, last_run
 from campaigns.admin.tables import NONE, moment, number
 from campaigns.models import Campaign, CampaignRun
 from campaigns.models.channel import BATCH_DELIVERY_MODES
-from campaigns.services.campaign_checks import FILE_COLUMNS, known_timezones
+from campaigns.services.campaign_checks import FILE_COLUMNS, PERSONAL, known_timezones
 from campaigns.services.campaigns import create_campaign, update_campaign
 from campaigns.services.runs import request_run
 from kaireon.access.admin.form import ScopedForm
@@ -91,7 +91,7 @@ class CampaignForm(ScopedForm):
     )
     file_columns = forms.CharField(
         widget=UnfoldAdminTextInputWidget,
-        help_text=f"In order, separated by commas, out of: {', '.join(FILE_COLUMNS)}.",
+        help_text=f"In order, separated by commas, out of: {', '.join(FILE_COLUMNS)}, {PERSONAL}.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -151,7 +151,7 @@ class CampaignAdmin(ConfigurationAdmin):
                 "an empty one limits nothing.",
             },
         ),
-        ("File", {"fields": ("file_columns",)}),
+        ("File", {"fields": ("file_columns", "include_personalization")}),
     )
     facts = ("api_id", "segment_size", "version", "created_at", "updated_at")
     actions_row = ("run_now",)

@@ -18,6 +18,7 @@ from campaigns.services.campaign_checks import (
     MAX_PRIORITY,
     MAX_S3_PATH,
     MAX_VOLUME,
+    PERSONAL_COLUMN,
     TIME,
     Fault,
 )
@@ -167,7 +168,12 @@ class FileFormat(Exact):
 @extend_schema_field(
     {
         "type": "array",
-        "items": {"type": "string", "enum": [*FILE_COLUMNS]},
+        "items": {
+            "anyOf": [
+                {"type": "string", "enum": [*FILE_COLUMNS]},
+                {"type": "string", "pattern": f"^{PERSONAL_COLUMN.pattern}$"},
+            ]
+        },
         "minItems": 1,
         "uniqueItems": True,
     }

@@ -52,6 +52,25 @@ class CapUse(StrictSerializer):
     bound = serializers.BooleanField()
 
 
+class ReasonCount(StrictSerializer):
+    reason = serializers.CharField()
+    count = serializers.IntegerField()
+
+
+class DeliveryErrors(StrictSerializer):
+    """Recommendations whose creative could not be rendered: they count nowhere else."""
+
+    count = serializers.IntegerField()
+    byReason = ReasonCount(many=True)
+
+
+class ComputedField(StrictSerializer):
+    """For how many recommendations a computed field came to nothing."""
+
+    field = serializers.CharField()
+    missing = serializers.IntegerField()
+
+
 class RunSummary(StrictSerializer):
     """What a run came to. Only describes the answer, which is made when the run completes."""
 
@@ -67,6 +86,8 @@ class RunSummary(StrictSerializer):
     channels = ChannelShare(many=True)
     funnel = FunnelStep(many=True)
     caps = CapUse(many=True)
+    deliveryErrors = DeliveryErrors(required=False, help_text="If the run personalizes.")
+    computedFields = ComputedField(many=True, required=False, help_text="If it personalizes.")
     stages = serializers.DictField(child=serializers.FloatField(), help_text="Seconds by stage.")
     durationSeconds = serializers.FloatField()
 

@@ -10,6 +10,7 @@ from campaigns.api import (
     catalog,
     channels,
     dead_letters,
+    delivery_errors,
     documentation,
     flows,
     interactions,
@@ -56,6 +57,7 @@ resume = run_views.CampaignRunViewSet.as_view({"post": "resume"})
 retry = run_views.CampaignRunViewSet.as_view({"post": "retry"})
 holdout = runs_of_campaign.HoldoutViewSet.as_view(READ_LIST)
 results_of_run = results.ResultsViewSet.as_view(READ_LIST)
+delivery_errors_of_run = delivery_errors.DeliveryErrorViewSet.as_view(READ_LIST)
 files_of_run = run_views.RunFileViewSet.as_view(READ_LIST)
 only_file = run_views.DownloadViewSet.as_view({"get": "only_file"})
 download = run_views.DownloadViewSet.as_view({"get": "download"})
@@ -83,6 +85,7 @@ urlpatterns = [
     path("runs/<str:id>", views.CampaignViewSet.as_view(CHANGE)),
     path("runs/<str:id>/campaign-runs", history),
     path("runs/<str:id>/campaign-runs/<str:runId>/holdout", holdout),
+    path("runs/<str:id>/campaign-runs/<str:run>/delivery-errors", delivery_errors_of_run),
     path("runs/<str:id>/schedule", schedules.ScheduleViewSet.as_view(DETAIL)),
     path("runs/<str:id>/ticks", schedules.TickViewSet.as_view(READ_LIST)),
     *resource("campaign-runs", run_views.CampaignRunViewSet, READ_LIST),

@@ -6,6 +6,7 @@ from campaigns.models.channel import Channel, Placement
 from campaigns.models.contact import Contact, ContactHold
 from campaigns.models.creative import Creative
 from campaigns.models.dead_letter import DeadLetter
+from campaigns.models.delivery_error import DeliveryError
 from campaigns.models.flow import Flow, FlowVersion
 from campaigns.models.idempotent_request import IdempotentRequest
 from campaigns.models.interaction import Interaction
@@ -33,6 +34,7 @@ __all__ = [
     "ContactPolicy",
     "Creative",
     "DeadLetter",
+    "DeliveryError",
     "Flow",
     "FlowVersion",
     "HeldOut",

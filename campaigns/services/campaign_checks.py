@@ -31,6 +31,9 @@ FILE_COLUMNS = (
     "run_id",
     "campaign",
 )
+#: Variables of creatives and computed fields, and rendered content.
+PERSONAL_COLUMN = re.compile(r"(personalization|content)\.[A-Za-z0-9_][A-Za-z0-9_ .-]{0,98}")
+PERSONAL = "personalization.<variable>, content.<field>"
 MAX_VOLUME = 2**53
 MAX_NAME = 255
 MAX_PRIORITY = 100
@@ -160,8 +163,6 @@ def file_faults(campaign: Campaign) -> Iterator[Fault]:
         yield "fileConfig.destination", f"Must be one of: {allowed}."
     elif fault := s3_fault(campaign):
         yield "fileConfig.s3Path", fault
-    if campaign.include_personalization:
-        yield "fileConfig.includePersonalization", "Is not available in this version."
     yield from column_faults(campaign.file_columns)
 
 
@@ -185,9 +186,10 @@ def column_faults(columns: Sequence[str]) -> Iterator[Fault]:
     if not columns:
         yield "fileConfig.columns", f"Must name at least one of: {', '.join(FILE_COLUMNS)}."
     for number, column in enumerate(columns):
-        if column not in FILE_COLUMNS:
+        if column not in FILE_COLUMNS and not PERSONAL_COLUMN.fullmatch(column):
             allowed = ", ".join(FILE_COLUMNS)
-            yield f"fileConfig.columns[{number}]", f"Is not a column; the columns are: {allowed}."
+            message = f"Is not a column; the columns are: {allowed}, {PERSONAL}."
+            yield f"fileConfig.columns[{number}]", message
         elif column in columns[:number]:
             yield f"fileConfig.columns[{number}]", f'"{column}" is there twice.'
 

@@ -21,9 +21,11 @@ from executor.flow.formula_values import (
     column_source,
     constant,
     converted,
+    divided,
     flag,
     number,
     numbers,
+    remainder,
     text,
     texts,
     truth,
@@ -43,18 +45,17 @@ def evaluate(
     `names` has a column of `rows` values, or one value for all, for every name of the formula.
     """
     columns = {name: value for name, value in names.items() if isinstance(value, pl.Series)}
-    frame = pl.DataFrame([column.alias(name) for name, column in columns.items()])
+    places = {name: number for number, name in enumerate(columns, 1)}
+    every = pl.Series("every", np.arange(rows))
+    frame = pl.DataFrame([every, *(column.alias(name) for name, column in columns.items())])
     sources = {
-        name: column_source(pl.nth(list(columns).index(name)), columns[name].dtype, clock)
-        if name in columns
+        name: column_source(pl.nth(places[name]), value.dtype, clock)
+        if isinstance(value, pl.Series)
         else constant(value)
         for name, value in names.items()
     }
     value = as_output(compile_formula(formula, sources, clock), output)
-    if not columns:
-        return pl.select(value.alias("value"))["value"].new_from_index(0, rows)
-    found = frame.select(value.alias("value"))["value"]
-    return found if len(found) == rows else found.new_from_index(0, rows)
+    return frame.with_columns(value.alias("=value"))["=value"]
 
 
 def as_output(value: Typed, output: Output) -> pl.Expr:
@@ -117,24 +118,12 @@ def _binary(operator: str, left: Typed, right: Typed) -> Typed:
     return numbers(_ARITHMETIC[operator](a, b))
 
 
-def _remainder(a: pl.Expr, b: pl.Expr) -> pl.Expr:
-    """With the sign of `a`, and exact: a - b * trunc(a / b) is not where the quotient is large."""
-    return pl.struct(a.alias("a"), b.alias("b")).map_batches(_fmod, return_dtype=pl.Float64)
-
-
-def _fmod(pair: pl.Series) -> pl.Series:
-    a, b = pair.struct.field("a"), pair.struct.field("b")
-    with np.errstate(invalid="ignore"):
-        values = np.fmod(a.fill_null(np.nan).to_numpy(), b.fill_null(np.nan).to_numpy())
-    return pl.Series("a", values, pl.Float64)
-
-
 _ARITHMETIC: Mapping[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-    "%": _remainder,
+    "/": divided,
+    "%": remainder,
 }
 _COMPARISONS: Mapping[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
     "==": lambda a, b: a == b,

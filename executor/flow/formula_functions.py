@@ -12,6 +12,7 @@ from executor.flow.formula_values import (
     common_kind,
     converted,
     date,
+    divided,
     flag,
     number,
     numbers,
@@ -51,7 +52,7 @@ def rounded(value: Typed, digits: int) -> Typed:
     """Halves away from zero; a number so large that it has no such digits stays as it is."""
     scale = 10.0**digits
     scaled = number(value) * scale
-    result = scaled.round(0, mode="half_away_from_zero") / scale
+    result = divided(scaled.round(0, mode="half_away_from_zero"), pl.lit(scale))
     return numbers(pl.when(scaled.abs() < EXACT).then(result).otherwise(number(value)))
 
 
@@ -98,7 +99,7 @@ def date_diff(start: Typed, end: Typed, unit: str) -> Typed:
     a, b = date(start), date(end)
     if unit in ("days", "weeks"):
         days = (b - a).dt.total_days().cast(pl.Float64)
-        return numbers(_toward_zero(days / 7) if unit == "weeks" else days)
+        return numbers(_toward_zero(divided(days, pl.lit(7.0))) if unit == "weeks" else days)
     first, last = pl.when(a <= b).then(a).otherwise(b), pl.when(a <= b).then(b).otherwise(a)
     months = (last.dt.year() - first.dt.year()).cast(pl.Int64) * 12
     months += last.dt.month().cast(pl.Int64) - first.dt.month().cast(pl.Int64)

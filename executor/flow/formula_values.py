@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
 
 from executor.flow.types import Kind
@@ -163,6 +164,31 @@ def converted(value: Typed, kind: Kind | None) -> pl.Expr:
 
 def finite(expr: pl.Expr) -> pl.Expr:
     return pl.when(expr.is_finite()).then(expr)
+
+
+def divided(a: pl.Expr, b: pl.Expr) -> pl.Expr:
+    """a / b as IEEE 754 has it; both finite or null.
+
+    polars multiplies by 1 / b where b is one value for all rows, so it is made a column.
+    """
+    return a / (b + a * 0.0)
+
+
+def remainder(a: pl.Expr, b: pl.Expr) -> pl.Expr:
+    """With the sign of `a`, and exact: a - b * trunc(a / b) is not where the quotient is large.
+
+    NaN where either is null: for `numbers` to make null of.
+    """
+    every = pl.int_range(pl.len())  # else two constants would make one value instead of a column
+    pair = pl.struct(a.cast(pl.Float64).alias("a"), b.cast(pl.Float64).alias("b"), every.alias("n"))
+    return pair.map_batches(_fmod, return_dtype=pl.Float64)
+
+
+def _fmod(pair: pl.Series) -> pl.Series:
+    a, b = pair.struct.field("a"), pair.struct.field("b")
+    with np.errstate(invalid="ignore"):
+        values = np.fmod(a.fill_null(np.nan).to_numpy(), b.fill_null(np.nan).to_numpy())
+    return pl.Series("a", values, pl.Float64)
 
 
 def flag(expr: pl.Expr) -> Typed:
