@@ -351,6 +351,6 @@ def _or_else(variable: Variable, fallback: str | float | bool) -> Variable:
 def _number(fallback: str | float | bool) -> float | None:
     try:
         value = float(fallback)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return value if abs(value) < EXACT else None

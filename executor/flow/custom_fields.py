@@ -82,11 +82,11 @@ def _field_faults(field: Definition) -> Iterator[Fault]:
         yield "label", "must be a text"
     if not isinstance(field.get("required", False), bool):
         yield "required", "must be true or false"
-    if kind == "select":
-        yield from _option_faults(field.get("options"))
+    options = [*_option_faults(field.get("options"))] if kind == "select" else []
+    yield from options
     if kind == "computed":
         yield from _computed_faults(field)
-    elif field.get("defaultValue") is not None and isinstance(field.get("options", []), list):
+    elif field.get("defaultValue") is not None and not options:
         fault = value_fault(field, field["defaultValue"])
         yield from [("defaultValue", fault)] if fault else []
 
@@ -215,7 +215,7 @@ def value_fault(field: Definition, value: object) -> str | None:
     if kind == "boolean":
         return None if isinstance(value, bool) else "must be true or false"
     if kind == "select":
-        options = field.get("options", [])
+        options = field["options"]
         return None if value in options else f"must be one of: {', '.join(options)}"
     return None if _is_day(value) else "must be a date such as 2026-03-22"
 
