@@ -11,7 +11,7 @@ from executor.errors import Rejected
 from executor.flow.catalog import Catalog, ChannelFacts, CreativeFacts, OfferFacts
 from executor.flow.creatives import creative_faults
 from executor.flow.formula_values import Clock
-from executor.flow.plan import Candidate, Plan, ScorePlan
+from executor.flow.plan import Candidate, Plan, Ranking, ScorePlan
 from executor.flow.types import Kind
 from executor.personalize import Personalizer, compile_personalization
 from kaireon import ids
@@ -59,8 +59,8 @@ def made(content: dict[str, Any], *items: dict[str, Any], kind: str = "email_tex
         candidates=(Candidate(0, 0, 7), Candidate(1, 0, None)),
         steps=(),
         dropped=(),
-        score=ScorePlan("formula", (), ()),
-        k=1,
+        score=ScorePlan((), ()),
+        ranking=Ranking(),
         columns=frozenset(),
     )
     return compile_personalization(plan, Catalog(creatives=(creative,)), KINDS, CLOCK)
