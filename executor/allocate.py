@@ -42,8 +42,8 @@ def apply_caps(lease: Lease, job: Job) -> None:
     written = sum(chunk.customers for chunk in done)
     then = Phase("write", len(todo), done=written) if todo else Phase("finish")
     contacts.prepare(job)
-    if not exceeds(job.spec.caps, job.candidates, wanted):
-        reports = uncapped_reports(job.spec.caps, job.candidates, wanted)
+    if not exceeds(job.caps, job.candidates, wanted):
+        reports = uncapped_reports(job.caps, job.candidates, wanted)
         manifest.record_allocation(lease, _report(job, reports, 0), [], then)
         return
     strategy = _strategy(lease, job, todo, used)
@@ -63,7 +63,7 @@ def _counted(job: Job, chunks: list[Chunk]) -> NDArray[np.int64]:
 def _strategy(
     lease: Lease, job: Job, chunks: list[Chunk], used: NDArray[np.int64]
 ) -> FirstCome | Greedy:
-    use = CapUse(job.candidates, job.spec.caps)
+    use = CapUse(job.candidates, job.caps)
     use.count(used)
     if job.spec.allocation == "first_come":
         return FirstCome(use, job.plan.k)
@@ -124,7 +124,7 @@ def _report(job: Job, reports: list[CapReport], lowered: int) -> dict[str, Any]:
 
     `lowered` counts the customers of this allocation.
     """
-    lines = cap_lines(job.plan, reports)
+    lines = cap_lines(job.plan, reports, job.spec.caps.per_offer)
     before = CampaignRun.unscoped.values_list("allocation_report", flat=True).get(pk=job.run_key)
     if before:
         for line, old in zip(lines, before["caps"], strict=True):

@@ -49,6 +49,20 @@ class Caps:
     total: int | None = None
     per_offer: int | None = None
     per_channel: int | None = None
+    #: A limit for each offer by its index, beside `per_offer`; none for offers behind the last.
+    of_offers: tuple[int | None, ...] = ()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is any limit at all."""
+        limits = (self.total, self.per_offer, self.per_channel, *self.of_offers)
+        return any(limit is not None for limit in limits)
+
+    def of_offer(self, index: int) -> int | None:
+        """The lower limit of those that an offer has."""
+        own = self.of_offers[index] if index < len(self.of_offers) else None
+        limits = [limit for limit in (self.per_offer, own) if limit is not None]
+        return min(limits, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +187,8 @@ class CapUse:
         offers, channels = candidates.offer_count, candidates.channel_count
         total = np.full(candidates.offer.size, offers + channels)
         self._caps_of = np.stack([candidates.offer, candidates.channel + offers, total])
-        limits = [caps.per_offer] * offers + [caps.per_channel] * channels + [caps.total]
+        limits = [caps.of_offer(index) for index in range(offers)]
+        limits += [caps.per_channel] * channels + [caps.total]
         self._limit = np.array([_UNLIMITED if limit is None else limit for limit in limits])
         self.used = np.zeros(self._limit.size, np.int64)
         self.closed = np.zeros(self._limit.size, np.bool_)
@@ -231,7 +246,7 @@ def may_bind(caps: Caps, candidates: Candidates, customers: int, k: int) -> bool
     widest = int(np.bincount(pairs[0]).max())
     most = (
         (caps.total, min(k, np.unique(candidates.offer).size)),
-        (caps.per_offer, 1),
+        *((caps.of_offer(int(index)), 1) for index in np.unique(candidates.offer)),
         (caps.per_channel, min(k, widest)),
     )
     return any(limit is not None and customers * each > limit for limit, each in most)

@@ -146,7 +146,9 @@ def _caps(job: Job, run: CampaignRun, won: NDArray[np.int64]) -> list[dict[str, 
     """
     if run.allocation_report is None:
         return []
-    used = cap_lines(job.plan, uncapped_reports(job.spec.caps, job.candidates, won))
+    used = cap_lines(
+        job.plan, uncapped_reports(job.caps, job.candidates, won), job.spec.caps.per_offer
+    )
     lines = zip(run.allocation_report["caps"], used, strict=True)
     return [{**line, "used": now["used"]} for line, now in lines]
 

@@ -5,7 +5,7 @@ None of it changes once the run has begun, so a process keeps the jobs it has wo
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
@@ -14,14 +14,17 @@ import numpy as np
 from django.db import connection
 
 from campaigns.models import CampaignRun
-from executor.allocation import Candidates, may_bind
+from executor.allocation import Candidates, Caps, may_bind
 from executor.decide import Decider
 from executor.errors import Rejected, Retryable
+from executor.flow.catalog import OfferUsage
 from executor.flow.formula_values import Clock
+from executor.flow.inputs import Inputs, read_of
 from executor.flow.plan import Plan
 from executor.personalize import Personalizer, compile_personalization
 from executor.planning import decider_of
 from executor.progress import Lease
+from executor.properties import with_properties
 from executor.spec import RunSpec, make_spec
 from executor.storage import Storage, open_storage
 
@@ -45,12 +48,19 @@ class Job:
     #: Renders what the winners are sent, if the file is to have any of it.
     personalizer: Personalizer | None = None
     file_columns: tuple[str, ...] = ()
+    #: Those of the campaign, and what the budgets of the offers leave.
+    caps: Caps = field(default_factory=Caps)
 
     @property
     def columns(self) -> frozenset[str]:
         """Columns of customers that are frozen."""
         more = self.personalizer.columns if self.personalizer else frozenset()
         return self.plan.columns | more
+
+    @property
+    def inputs(self) -> Inputs:
+        """What is frozen beside them."""
+        return replace(self.plan.inputs, enrichments=read_of(self.plan.enrichments, self.columns))
 
     @property
     def plan(self) -> Plan:
@@ -65,7 +75,7 @@ class Job:
 
     def may_bind(self, customers: int) -> bool:
         """Could any cap turn one of so many away? If not, winners are final as soon as ranked."""
-        return may_bind(self.spec.caps, self.candidates, customers, self.plan.k)
+        return may_bind(self.caps, self.candidates, customers, self.plan.k)
 
     def key(self, folder: str, kind: str, number: int) -> str:
         """A storage key in the folder of one attempt, told by its token: only that writes it."""
@@ -149,6 +159,26 @@ def _make(run: CampaignRun) -> Job:
         run.campaign_id,
         personalizer,
         _file_columns(spec, personalizer),
+        with_budgets(spec, plan),
+    )
+
+
+def with_budgets(spec: RunSpec, plan: Plan) -> Caps:
+    """The campaign's caps and, per offer, what its budget leaves at the instant of the run."""
+    usage = {one.offer_key: one for one in spec.catalog.usage}
+    left = []
+    for offer in plan.offers:
+        used = usage.get(offer.key, OfferUsage(offer.key))
+        rooms = [
+            most - given
+            for name, given in (("max_per_day", used.contacts_today), ("max_total", used.contacts))
+            if (most := offer.budget.get(name)) is not None
+        ]
+        left.append(max(0, min(rooms)) if rooms else None)
+    return (
+        replace(spec.caps, of_offers=tuple(left))
+        if any(o.budget for o in plan.offers)
+        else spec.caps
     )
 
 
@@ -156,7 +186,7 @@ def _personalizer(spec: RunSpec, plan: Plan) -> Personalizer | None:
     if not spec.file.is_personal:
         return None
     clock = Clock(datetime.fromisoformat(spec.now), spec.zone)
-    return compile_personalization(plan, spec.catalog, spec.kinds, clock)
+    return compile_personalization(with_properties(plan), spec.catalog, plan.kinds, clock)
 
 
 def _file_columns(spec: RunSpec, personalizer: Personalizer | None) -> tuple[str, ...]:

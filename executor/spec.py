@@ -122,7 +122,7 @@ class RunSpec:
                 **data,
                 "kinds": {name: Kind(kind) for name, kind in data["kinds"].items()},
                 "catalog": Catalog.from_json(data["catalog"]),
-                "caps": Caps(**data["caps"]),
+                "caps": Caps(**{**data["caps"], "of_offers": ()}),
                 "file": FileSpec.from_json(data["file"]),
                 "holdout": tuple(data.get("holdout", (0.0, 0.0))),
             }

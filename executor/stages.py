@@ -14,7 +14,6 @@ from executor.freeze import KEY, FrozenChunk, freeze, read_chunk
 from executor.job import Job
 from executor.manifest import Phase
 from executor.progress import Lease
-from executor.spec import RunSpec
 from executor.spool import spool, unspool
 
 
@@ -34,8 +33,8 @@ def freeze_customers(lease: Lease, job: Job) -> None:
         frozen = freeze(
             job.spec,
             job.columns,
-            inputs=job.plan.inputs,
-            hashed=breaks_ties(job.spec) or job.decider.is_hashed,
+            inputs=job.inputs,
+            hashed=breaks_ties(job) or job.decider.is_hashed,
             storage=job.storage,
             lease=lease,
             look=lambda number, frame: ahead.look(number, asking.extend(frame)),
@@ -59,10 +58,9 @@ def _after_freeze(job: Job, frozen: list[FrozenChunk], decided: int) -> Phase:
     return Phase("decide", left) if left else Phase("allocate")
 
 
-def breaks_ties(spec: RunSpec) -> bool:
+def breaks_ties(job: Job) -> bool:
     """Only the global order of the `score` strategy compares customers with each other."""
-    caps = spec.caps
-    return spec.allocation == "score" and any((caps.total, caps.per_offer, caps.per_channel))
+    return job.spec.allocation == "score" and job.caps.is_set
 
 
 def decide_chunk(job: Job, chunk: TakenChunk) -> None:

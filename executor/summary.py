@@ -56,8 +56,10 @@ def summarize(
     }
 
 
-def cap_lines(plan: Plan, reports: Sequence[CapReport]) -> list[dict[str, Any]]:
-    """The caps as the summary shows them."""
+def cap_lines(
+    plan: Plan, reports: Sequence[CapReport], per_offer: int | None = None
+) -> list[dict[str, Any]]:
+    """The caps as the summary shows them; an offer with another limit than all has it by budget."""
     names = {"total": "maxTotalPerRun", "offer": "maxPerOffer", "channel": "maxPerChannel"}
     lines = []
     for report in reports:
@@ -68,7 +70,7 @@ def cap_lines(plan: Plan, reports: Sequence[CapReport]) -> list[dict[str, Any]]:
             channel = ids.encode("Channel", plan.channels[report.index].key)
         lines.append(
             {
-                "cap": names[report.kind],
+                "cap": "offerBudget" if offer and report.limit != per_offer else names[report.kind],
                 "offerId": offer,
                 "channelId": channel,
                 "limit": report.limit,

@@ -1,7 +1,7 @@
 """Volume caps: both strategies against an item-by-item reference, on random small problems."""
 
 from collections import Counter
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -92,7 +92,8 @@ def items_of(problem):
 
 def walk(problem, order):
     """The reference: decide item by item, in the order given by a sort key."""
-    limits = dict(zip(("total", "offer", "channel"), astuple(problem.caps), strict=True))
+    caps = problem.caps
+    limits = {"total": caps.total, "offer": caps.per_offer, "channel": caps.per_channel}
     used, closed, got = Counter(), set(), {}
     for customer, candidate, key in sorted(items_of(problem), key=order):
         mine = got.setdefault(customer, [])

@@ -45,6 +45,7 @@ PURE = [
     "executor.selecting",
     "executor.hashing",
     "executor.derive",
+    "executor.properties",
     "executor.decide",
     "executor.models",
     "executor.compute",

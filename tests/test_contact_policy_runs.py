@@ -269,3 +269,19 @@ def test_offers_that_exclude_each_other_are_not_given_together(world: World) -> 
     assert golden
     assert silvern
     assert not golden & silvern
+
+
+def test_a_run_gives_no_more_than_the_budget_of_an_offer_leaves(world: World) -> None:
+    gold = world.offers[0]
+    free = count_of(finished(plain(world)), gold)
+    gold.budget = {"maxTotal": free + 5}
+    gold.save()
+    run = finished(plain(world))
+    assert count_of(run, gold) == 5
+    (line,) = run.summary["caps"]
+    assert (line["cap"], line["limit"], line["used"], line["bound"]) == ("offerBudget", 5, 5, True)
+    assert count_of(finished(plain(world)), gold) == 0
+
+
+def count_of(run: CampaignRun, offer: Any) -> int:
+    return Recommendation.objects.filter(run_id=run.pk, offer_id=offer.pk).count()

@@ -17,6 +17,7 @@ SHOWN_EVENTS = 100
 CAPS = {
     "maxTotalPerRun": "Recommendations of the run",
     "maxPerOffer": "Recommendations of an offer",
+    "offerBudget": "The budget of an offer",
     "maxPerChannel": "Recommendations of a channel",
 }
 #: Key in the summary, title, how it is shown.

@@ -42,7 +42,7 @@ class FunnelStep(StrictSerializer):
 class CapUse(StrictSerializer):
     """A volume constraint, how far it was used, and whether it turned anybody away."""
 
-    cap = serializers.ChoiceField(["maxTotalPerRun", "maxPerOffer", "maxPerChannel"])
+    cap = serializers.ChoiceField(["maxTotalPerRun", "maxPerOffer", "offerBudget", "maxPerChannel"])
     offerId = fields.PublicId(Offer, allow_null=True)
     offerName = serializers.CharField(required=False, allow_null=True)
     channelId = fields.PublicId(Channel, allow_null=True)

@@ -13,6 +13,7 @@ from executor.flow.configs import (
 )
 from executor.flow.factors import OBJECTIVES
 from executor.flow.filters import check_conditions
+from executor.flow.formula import parse_formula
 from executor.flow.inventory import check_inventory
 from executor.flow.model import Conditions
 from executor.flow.nodes import InventoryNode, Node, ScoreNode
@@ -21,6 +22,8 @@ from executor.flow.scoring_choice import check_score
 from kaireon import ids
 
 Fault = tuple[str, str]
+#: Characters of a property's text.
+MAX_TEXT = 500
 
 
 def config_faults(node: Node | None) -> Iterator[Fault]:
@@ -100,6 +103,16 @@ def _property_faults(config: SetPropertiesConfig) -> Iterator[Fault]:
         seen.add(one.name)
         if ("value" in one.model_fields_set) == (one.formula is not None):
             yield path, "needs exactly one of value and formula"
+        if isinstance(one.value, str) and len(one.value) > MAX_TEXT:
+            yield (
+                f"{path}.value",
+                f"has {len(one.value)} characters; at most {MAX_TEXT} are allowed",
+            )
+        if one.formula is not None:
+            try:
+                parse_formula(one.formula)
+            except Rejected as error:
+                yield from ((f"{path}.formula", text) for _, text in error.errors)
 
 
 def _wrong_ids(

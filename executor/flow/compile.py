@@ -8,7 +8,7 @@ from executor.flow.calls import Located, inline
 from executor.flow.catalog import Catalog
 from executor.flow.conditions import fields
 from executor.flow.configs import MatchCreativesConfig
-from executor.flow.inputs import Enrichment, Inputs
+from executor.flow.inputs import Inputs, read_of
 from executor.flow.narrow import auto_enrich, narrow
 from executor.flow.nodes import (
     Definition,
@@ -107,6 +107,8 @@ def _plan(work: Work, scored: ScorePlan, located: list[Located]) -> Plan:
         ranking=ranked,
         columns=frozenset(named - _marked(work)),
         inputs=_inputs(work, named),
+        enrichments=tuple(work.enrichments),
+        kinds=work.kinds,
         derived=derived,
         splits=splits,
         properties=properties,
@@ -188,16 +190,8 @@ def _marked(work: Work) -> set[str]:
 
 def _inputs(work: Work, named: set[str]) -> Inputs:
     """What the freeze puts beside the segment's columns: of each enrichment only what is read."""
-    wanted = set(named)
-    enrichments: list[Enrichment] = []
-    for enrichment in reversed(work.enrichments):
-        used = {c: kind for c, kind in enrichment.kinds.items() if enrichment.name(c) in named}
-        is_passed = any(enrichment.name(column) in wanted for column in enrichment.kinds)
-        if is_passed:
-            enrichments.append(replace(enrichment, kinds=used))
-            wanted.add(enrichment.lookup)
     return Inputs(
-        enrichments=tuple(reversed(enrichments)),
+        enrichments=read_of(tuple(work.enrichments), named),
         segments=tuple(flag for flag in work.flags.values() if flag.name in named),
         metrics=tuple(metric for name, metric in work.metrics.items() if name in named),
     )

@@ -6,8 +6,8 @@ can have taken: conditions and scores then read it like any other column.
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Set
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -78,6 +78,18 @@ class Metric:
         """The same for equal metrics, whatever else the plan reads."""
         told = json.dumps(asdict(self), default=str, sort_keys=True)
         return f"{MARK}{self.source}:{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def read_of(enrichments: tuple[Enrichment, ...], columns: Set[str]) -> tuple[Enrichment, ...]:
+    """Those that the columns, or the lookup of one behind, need; with what is read of each."""
+    wanted = set(columns)
+    found: list[Enrichment] = []
+    for one in reversed(enrichments):
+        if any(one.name(column) in wanted for column in one.kinds):
+            used = {name: kind for name, kind in one.kinds.items() if one.name(name) in columns}
+            found.append(replace(one, kinds=used))
+            wanted.add(one.lookup)
+    return tuple(reversed(found))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from executor.flow.work import Work
 
 def output(work: Work, located: list[Located]) -> Properties:
     """What compute and set_properties come to; a name that is set twice has its last value."""
-    computed: tuple[str, ...] | None = ()
+    computed: tuple[str, ...] | None = None
     constants: dict[str, Any] = {}
     formulas: dict[str, tuple[str, str]] = {}
     for one in located:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from executor.flow.catalog import ChannelFacts, OfferFacts
 from executor.flow.conditions import Condition
-from executor.flow.inputs import Inputs
+from executor.flow.inputs import Enrichment, Inputs
+from executor.flow.types import Kind
 from executor.models.evidence import Share
 
 RankMethod = Literal["top_n", "diversity", "round_robin", "weighted_random"]
@@ -157,8 +158,8 @@ class Ranking:
 class Properties:
     """What the output nodes put beside a recommendation."""
 
-    #: Names of the computed fields to evaluate; None is all.
-    computed: tuple[str, ...] | None = ()
+    #: Names of the computed fields to evaluate; None is all that something reads.
+    computed: tuple[str, ...] | None = None
     constants: tuple[tuple[str, Any], ...] = ()
     #: Name, formula, type of what it gives.
     formulas: tuple[tuple[str, str, str], ...] = ()
@@ -189,6 +190,9 @@ class Plan:
     #: Columns of the segment and of enrichments that steps, terms and models read.
     columns: frozenset[str]
     inputs: Inputs = field(default_factory=Inputs)
+    #: All there are, read or not, and the kinds of every column a template may name.
+    enrichments: tuple[Enrichment, ...] = ()
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
     derived: tuple[Derived, ...] = ()
     splits: tuple[Split, ...] = ()
     properties: Properties = field(default_factory=Properties)
