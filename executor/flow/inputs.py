@@ -86,7 +86,7 @@ def read_of(enrichments: tuple[Enrichment, ...], columns: Set[str]) -> tuple[Enr
     found: list[Enrichment] = []
     for one in reversed(enrichments):
         if any(one.name(column) in wanted for column in one.kinds):
-            used = {name: kind for name, kind in one.kinds.items() if one.name(name) in columns}
+            used = {name: kind for name, kind in one.kinds.items() if one.name(name) in wanted}
             found.append(replace(one, kinds=used))
             wanted.add(one.lookup)
     return tuple(reversed(found))

@@ -1,6 +1,7 @@
 """Phase 1: which candidates there are, and what a customer must be for each."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from executor.errors import Rejected
 from executor.flow.calls import Located
@@ -56,11 +57,19 @@ def narrow(work: Work, located: Located) -> None:
 
 
 def auto_enrich(work: Work) -> None:
-    """Merge the automatic joins, before any node."""
+    """Merge the automatic joins, before any node.
+
+    The customers' own columns stay what they are: a segment may have joined some under the same
+    name. A join by a column that they do not have adds nothing.
+    """
     schemas = {schema.key: schema for schema in work.catalog.schemas}
+    own = frozenset(work.kinds)
     for join in work.catalog.joins:
-        if join.schema_key in schemas:
-            _add(work, schemas[join.schema_key], join.name, join.lookup, join.foreign_key)
+        schema = schemas.get(join.schema_key)
+        if schema is None or join.lookup not in own | {work.key_column}:
+            continue
+        kinds = {c: kind for c, kind in schema.kinds.items() if f"{join.name}.{c}" not in own}
+        _add(work, replace(schema, kinds=kinds), join.name, join.lookup, join.foreign_key)
 
 
 def _inventory(work: Work, node: InventoryNode) -> None:
