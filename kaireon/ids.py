@@ -9,6 +9,7 @@ PREFIXES = {
     "Tenant": "ten",
     "ApiKey": "key",
     "Schema": "sch",
+    "SchemaJoin": "sj",
     "Segment": "seg",
     "Flow": "df",
     "Category": "cat",

@@ -74,6 +74,7 @@ def catalog(world: World) -> dict[str, list[str]]:
     channel = models.Channel.objects.of(tenant).order_by("pk")[0]
     category = models.Category.unscoped.create(tenant=tenant, name="Everyday banking")
     scope = {"tenant": tenant, "scope": "offer", "scope_key": offer.pk}
+    schema = world.campaign.segment.base_schema
     made = {
         "channels": channel,
         "categories": category,
@@ -97,6 +98,14 @@ def catalog(world: World) -> dict[str, list[str]]:
         ),
         "volume-constraints": models.VolumeConstraint.unscoped.create(
             **scope, name="A thousand a day", max_volume=1000, period="daily", reset_at=LATER
+        ),
+        "schema-joins": models.SchemaJoin.unscoped.create(
+            tenant=tenant,
+            name="again",
+            primary_schema=schema,
+            primary_key=schema.key_column,
+            foreign_schema=schema,
+            foreign_key=schema.key_column,
         ),
         "ranking-profiles": models.RankingProfile.unscoped.create(
             tenant=tenant, name="Balanced", key="balanced", weights={"propensity": 1}

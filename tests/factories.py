@@ -58,6 +58,20 @@ class SchemaFactory(Rows):
     key_column = "customer_id"
 
 
+class SchemaJoinFactory(Rows):
+    """Of schemas whose tables nobody has made."""
+
+    class Meta:
+        model = models.SchemaJoin
+
+    tenant = factory.SubFactory(TenantFactory)
+    name = factory.Sequence(lambda n: f"join_{n}")
+    primary_schema = factory.SubFactory(SchemaFactory, tenant=factory.SelfAttribute("..tenant"))
+    primary_key = "customer_id"
+    foreign_schema = factory.SubFactory(SchemaFactory, tenant=factory.SelfAttribute("..tenant"))
+    foreign_key = "customer_id"
+
+
 class SegmentFactory(Rows):
     class Meta:
         model = models.Segment

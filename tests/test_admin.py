@@ -17,6 +17,7 @@ from tests.world import flow_config
 #: Model -> the most queries its list may take, whatever the number of rows.
 LISTS = {
     "schema": factories.SchemaFactory,
+    "schemajoin": factories.SchemaJoinFactory,
     "segment": factories.SegmentFactory,
     "flow": factories.FlowFactory,
     "category": factories.CategoryFactory,

@@ -14,6 +14,7 @@ from tests.signed_in import errors, join, member, page, said, signed_in, superus
 
 MAKE: dict[str, Callable[..., Model]] = {
     "schema": factories.SchemaFactory,
+    "schemajoin": factories.SchemaJoinFactory,
     "segment": factories.SegmentFactory,
     "flow": factories.FlowFactory,
     "category": factories.CategoryFactory,

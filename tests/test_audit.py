@@ -147,6 +147,7 @@ def test_every_kind_is_there(tenant: Tenant, admin: APIClient) -> None:
     ):
         getattr(factories.models, model).unscoped.create(**owned, **fields)
     factories.RuleFactory(tenant=tenant)
+    factories.SchemaJoinFactory(tenant=tenant)
     factories.MembershipFactory(tenant=tenant)
     rows = log(admin, limit=200)
     assert {row["entityType"] for row in rows} == set(kinds())

@@ -10,6 +10,7 @@ from campaigns.admin import (
     rule,
     run,
     schema,
+    schema_join,
     segment,
     tick,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "rule",
     "run",
     "schema",
+    "schema_join",
     "segment",
     "tick",
 ]

@@ -148,6 +148,16 @@ REQUESTS: Mapping[str, Mapping[str, Any]] = {
     },
     "volume-constraints": CAP,
     "frequency-caps": CAP,
+    "schema-joins": {
+        "name": "account",
+        "primarySchemaId": "sch_Uk1pLm4z",
+        "primaryKey": "customer_id",
+        "foreignSchemaId": "sch_Uk1pLm4z",
+        "foreignKey": "customer_id",
+        "joinType": "left",
+        "autoEnrich": True,
+        "status": "active",
+    },
     "ranking-profiles": {
         "name": "Growth",
         "key": "growth",

@@ -17,6 +17,7 @@ from campaigns.models.recommendation import HeldOut, Recommendation
 from campaigns.models.rule import QualificationRule
 from campaigns.models.run import CampaignRun, RunChunk, RunEvent, RunFile
 from campaigns.models.schema import Schema
+from campaigns.models.schema_join import SchemaJoin
 from campaigns.models.segment import Segment
 from campaigns.models.status import Status
 from campaigns.models.tick import Tick
@@ -49,6 +50,7 @@ __all__ = [
     "RunEvent",
     "RunFile",
     "Schema",
+    "SchemaJoin",
     "Segment",
     "Status",
     "SubCategory",

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from psycopg import sql
 
-from campaigns.models import Schema, Segment
+from campaigns.models import Schema, SchemaJoin, Segment
 from campaigns.services.errors import Conflict
 from campaigns.services.imports.table import DATA_SCHEMA, count_rows, describe_columns
 from campaigns.services.transactions import explained
@@ -93,12 +93,12 @@ def refresh_catalog(schema: Schema) -> tuple[str, ...]:
 def drop_schema(schema: Schema) -> None:
     """Forget the schema, and drop its table if an import made it.
 
-    Raises Conflict while segments, or views of others, read it.
+    Raises Conflict while segments, joins, or views of others, read it.
     """
     with explained() as cursor:
         users = _users(schema)
         if users:
-            named = ", ".join(f'segment "{name}"' for name in users[:_NAMED_USERS])
+            named = ", ".join(users[:_NAMED_USERS])
             more = f" and {len(users) - _NAMED_USERS} more" if len(users) > _NAMED_USERS else ""
             raise Conflict(f"The schema is used by {named}{more}.")
         if schema.origin == Schema.Origin.IMPORTED:
@@ -108,10 +108,15 @@ def drop_schema(schema: Schema) -> None:
 
 
 def _users(schema: Schema) -> list[str]:
-    """The names of the segments that read the schema as their base or in a join."""
+    """The segments that read the schema as their base or in a join, and its schema joins."""
     joined = Q(joins__contains=[{"schemaId": schema.public_id}])
     segments = Segment.objects.of(schema.tenant_id).filter(Q(base_schema=schema) | joined)
-    return list(segments.order_by("name").values_list("name", flat=True))
+    sides = Q(primary_schema=schema) | Q(foreign_schema=schema)
+    joins = SchemaJoin.objects.of(schema.tenant_id).filter(sides)
+    return [
+        *(f'segment "{segment.name}"' for segment in segments.order_by("name")),
+        *(f'schema join "{join.name}"' for join in joins.order_by("name")),
+    ]
 
 
 def _split(relation: str) -> tuple[str, str]:

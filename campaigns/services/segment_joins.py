@@ -54,7 +54,7 @@ def read_join(data: object, base: Relation, find: Callable[[object], Relation]) 
         faults.add("", f"unknown key {quoted(key)}; allowed: {', '.join(KEYS)}")
     join_type = faults.attempt("type", partial(_type, data.get("type")))
     foreign = faults.attempt("schemaId", partial(find, data.get("schemaId")))
-    local_key = faults.attempt("localKey", partial(_key, data.get("localKey"), base))
+    local_key = faults.attempt("localKey", partial(usable_column, data.get("localKey"), base))
     if join_type is None or foreign is None:
         raise Rejected.of(faults.errors)
     join = _Draft(data, join_type, base, foreign)
@@ -91,7 +91,7 @@ class _Draft:
         return alias
 
     def foreign_key(self, local: Column | None) -> Column:
-        foreign = _key(self.data.get("foreignKey"), self.foreign)
+        foreign = usable_column(self.data.get("foreignKey"), self.foreign)
         if local is not None and not comparable(local, foreign):
             raise Rejected(
                 f"{quoted(foreign.name)} is of kind {foreign.kind} and cannot be compared with"
@@ -117,7 +117,7 @@ class _Draft:
             raise Rejected(f"a join of type {self.type} adds no columns: remove them")
         faults = Faults()
         for position, name in enumerate(names):
-            column = faults.attempt(f"[{position}]", partial(_key, name, self.foreign))
+            column = faults.attempt(f"[{position}]", partial(usable_column, name, self.foreign))
             if column is not None and name in names[:position]:
                 faults.add(f"[{position}]", f"{quoted(name)} is there twice")
             elif column is not None and self._view_name_size(name) > MAX_NAME:
@@ -136,7 +136,7 @@ def _type(raw: object) -> JoinType:
     return JoinType(raw)
 
 
-def _key(raw: object, relation: Relation) -> Column:
+def usable_column(raw: object, relation: Relation) -> Column:
     """The column of this name, if it can be used."""
     if not isinstance(raw, str) or not raw:
         raise Rejected(f"must name a column, got {quoted(raw)}")
