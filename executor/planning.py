@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from campaigns.models import Schema
 from executor.decide import Decider
 from executor.flow.compile import compile_flow
 from executor.flow.plan import Plan
@@ -34,10 +35,13 @@ def decider_of(spec: RunSpec, storage: Storage) -> Decider:
 
 
 def plan_now(
-    tenant: Tenant, config: Mapping[str, Any], kinds: Mapping[str, Kind], key_column: str
+    tenant: Tenant, config: Mapping[str, Any], kinds: Mapping[str, Kind], base: Schema
 ) -> Plan:
-    """The plan of a run that would start now, in all batch channels. Raises Rejected."""
-    catalog = with_referred(load_catalog(tenant), tenant, config)
+    """The plan of a run that would start now, in all batch channels, for customers of `base`.
+
+    Raises Rejected.
+    """
+    catalog = with_referred(load_catalog(tenant), tenant, config, base)
     models = OpenedModels(catalog.models, open_storage())
     setting = Setting(timezone.now(), tenant.timezone, models=models)
-    return compile_flow(config, catalog, kinds, setting, key_column)
+    return compile_flow(config, catalog, kinds, setting, base.key_column)

@@ -1,4 +1,4 @@
-"""What a flow refers to besides offers and rules: schemas, called flows, profiles, placements."""
+"""What a flow refers to besides offers and rules: schemas, joins, called flows, profiles."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -6,12 +6,13 @@ from typing import Any
 
 from django.db import connection
 
-from campaigns.models import Flow, Placement, RankingProfile, Schema, Status
+from campaigns.models import Flow, Placement, RankingProfile, Schema, SchemaJoin, Status
 from executor.errors import Rejected
 from executor.flow.calls import calls
 from executor.flow.catalog import (
     Catalog,
     FlowFacts,
+    JoinFacts,
     PlacementFacts,
     ProfileFacts,
     SchemaFacts,
@@ -23,17 +24,25 @@ from kaireon import ids
 from kaireon.access.models import Tenant
 
 
-def with_referred(catalog: Catalog, tenant: Tenant, config: Mapping[str, Any]) -> Catalog:
+def with_referred(
+    catalog: Catalog, tenant: Tenant, config: Mapping[str, Any], base: Schema | None
+) -> Catalog:
     """The catalog with all that the flow, and the flows it calls, may refer to.
 
-    What is not there is left out: compiling says so where it is named.
+    `base` is the schema of the customers, which may have automatic joins. What is not there is left
+    out: compiling says so where it is named.
     """
     flows = called_flows(tenant, config)
     definitions = [_read(config), *(_read(flow.config) for flow in flows)]
+    joins = _automatic_joins(base) if base else ()
+    wanted = {join.schema_key for join in joins}
+    wanted |= _enriching([one for one in definitions if one is not None])
+    schemas = _schemas(tenant, wanted)
     return replace(
         catalog,
         flows=flows,
-        schemas=_schemas(tenant, [one for one in definitions if one is not None]),
+        schemas=schemas,
+        joins=_matching(joins, schemas),
         placements=tuple(
             PlacementFacts(row.pk, row.name, row.channel_id, row.max_slots)
             for row in Placement.objects.of(tenant).filter(status=Status.ACTIVE).order_by("pk")
@@ -75,14 +84,37 @@ def _read(config: Mapping[str, Any]) -> Definition | None:
         return None
 
 
-def _schemas(tenant: Tenant, definitions: list[Definition]) -> tuple[SchemaFacts, ...]:
+def _automatic_joins(base: Schema) -> tuple[JoinFacts, ...]:
+    """The active ones of the schema, by name."""
+    rows = SchemaJoin.objects.of(base.tenant_id).filter(
+        primary_schema=base, auto_enrich=True, status=Status.ACTIVE
+    )
+    return tuple(
+        JoinFacts(row.name, row.foreign_schema_id, row.primary_key, row.foreign_key)
+        for row in sorted(rows, key=lambda row: row.name)
+    )
+
+
+def _matching(
+    joins: tuple[JoinFacts, ...], schemas: tuple[SchemaFacts, ...]
+) -> tuple[JoinFacts, ...]:
+    """The joins whose foreign side is still there."""
+    kinds = {schema.key: schema.kinds for schema in schemas}
+    return tuple(join for join in joins if join.foreign_key in kinds.get(join.schema_key, ()))
+
+
+def _enriching(definitions: list[Definition]) -> set[int]:
+    """The keys of the schemas that enrich nodes name."""
     named = {
         node.config.schema_id
         for definition in definitions
         for node in _nodes(definition.nodes)
         if isinstance(node, EnrichNode) and node.config.schema_id is not None
     }
-    keys = {ids.decode("Schema", one) for one in named} - {None}
+    return {key for one in named if (key := ids.decode("Schema", one)) is not None}
+
+
+def _schemas(tenant: Tenant, keys: set[int]) -> tuple[SchemaFacts, ...]:
     rows = Schema.objects.of(tenant).filter(pk__in=keys).order_by("pk")
     return tuple(facts for row in rows if (facts := schema_facts(row)) is not None)
 

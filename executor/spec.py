@@ -150,7 +150,10 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
         flow_version=version.version,
         flow=version.config,
         catalog=with_referred(
-            load_catalog(run.tenant, channel_keys(campaign), now), run.tenant, version.config
+            load_catalog(run.tenant, channel_keys(campaign), now),
+            run.tenant,
+            version.config,
+            segment.base_schema,
         ),
         caps=Caps(
             total=campaign.max_total_per_run,

@@ -64,7 +64,7 @@ def check_draft(tenant: Tenant, config: Any, segment: Segment | None = None) -> 
     except Rejected as error:
         return DraftCheck([("segmentId", text) for _, text in error.errors])
     try:
-        plan = plan_now(tenant, config, kinds, segment.base_schema.key_column)
+        plan = plan_now(tenant, config, kinds, segment.base_schema)
     except Rejected as error:
         return DraftCheck(list(below_draft(error)))
     return DraftCheck([], plan_text(plan).splitlines())

@@ -46,8 +46,8 @@ class Command(BaseCommand):
         flow = find_flow(tenant, options["flow"])
         name, config = choose_config(flow, options["flow_version"], options["draft"])
         try:
-            kinds, key = customer_columns(tenant, options["segment"], options["schema"])
-            plan = plan_now(tenant, config, kinds, key)
+            kinds, base = customer_columns(tenant, options["segment"], options["schema"])
+            plan = plan_now(tenant, config, kinds, base)
         except Rejected as error:
             faults = [f"{path}: {text}" if path else text for path, text in error.errors]
             raise CommandError("\n".join([f"{name} cannot run:", *faults])) from error
@@ -84,13 +84,13 @@ def choose_config(flow: Flow, number: int | None, is_draft: bool) -> tuple[str, 
 
 def customer_columns(
     tenant: Tenant, segment: str | None, schema: str | None
-) -> tuple[Mapping[str, Kind], str]:
-    """Columns and key of the segment, of the schema, or of the tenant's only customer schema."""
+) -> tuple[Mapping[str, Kind], Schema]:
+    """Columns of the segment, of the schema or of the tenant's only customer schema; the schema."""
     if segment is not None:
         view = Segment.objects.of(tenant).filter(name=segment).first()
         if view is None:
             raise CommandError(f'there is no segment "{segment}"')
-        return segment_kinds(view), view.base_schema.key_column
+        return segment_kinds(view), view.base_schema
     schemas = Schema.objects.of(tenant)
     found = list(schemas.filter(name=schema) if schema else schemas.filter(entity_type="customer"))
     if len(found) != 1:
@@ -98,4 +98,4 @@ def customer_columns(
         raise CommandError(f"choose customers by --segment or --schema; schemas: {known}")
     columns = found[0].columns
     kinds = {column["name"]: Kind(column["kind"]) for column in columns if column["kind"]}
-    return kinds, found[0].key_column
+    return kinds, found[0]
