@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('access', '0003_decision_engine'),
-        ('campaigns', '0010_offer_terms'),
+        ('campaigns', '0012_delivery_errors'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
