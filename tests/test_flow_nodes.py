@@ -185,6 +185,17 @@ class TestEnrich:
             Enrichment("big_accounts", "data", "ds_a", "id", "id", {"tier": Kind.TEXT}),
         )
 
+    def test_one_enrichment_is_looked_up_by_another(self) -> None:
+        account = node("enrich", schemaId=ids.encode("Schema", 4), prefix="a", lookupKey="city")
+        branch = node("enrich", schemaId=ids.encode("Schema", 5), lookupKey="customer.a.branch")
+        opened = conditions(leaf("customer.branches.open", "eq", True))
+        plan = compiled(flow(account, {**branch, "id": "b"}, opened), schemas=(SCHEMA, BRANCHES))
+        # Of the first only what the second is looked up by: it must be frozen all the same.
+        assert plan.inputs.enrichments == (
+            Enrichment("a", "data", "ds_a", "id", "city", {"branch": Kind.TEXT}),
+            Enrichment("branches", "data", "ds_b", "code", "a.branch", {"open": Kind.BOOLEAN}),
+        )
+
     def test_what_is_not_read_is_not_frozen(self) -> None:
         assert compiled(flow(self.BY_ID), schemas=(SCHEMA,)).inputs.enrichments == ()
 
