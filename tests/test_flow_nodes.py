@@ -297,6 +297,15 @@ class TestScoring:
         plan = compiled(phase_2(node("score"), hooks[0], node("rank"), hooks[1]))
         assert plan.score == compiled(flow()).score
 
+    def test_what_a_model_cannot_tell_is_blended_like_what_no_model_was_asked(self) -> None:
+        evidence = replace(CATALOG.evidence, offers=((1, 30, 3),))
+        score = node("score", method="propensity", modelKey="churn")
+        plan = compiled(flow(score=score), models=(MODEL,), evidence=evidence)
+        alone = compiled(flow(score=node("score", method="propensity")), evidence=evidence)
+        # (3 + 10 x 0.5) / (30 + 10), and 0.5 where nothing is known at all.
+        assert [terms[0].default for terms in plan.score.terms] == [0.2, 0.2, 0.5]
+        assert scores(alone) == [0.2, 0.2, 0.5]
+
 
 class TestRanking:
     @pytest.mark.parametrize(

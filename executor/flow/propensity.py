@@ -12,6 +12,7 @@ from executor.flow.fields import ref_value
 from executor.flow.inputs import MARK
 from executor.flow.operators import quoted
 from executor.flow.plan import Derived
+from executor.flow.scores import Modelled
 from executor.flow.scoring_choice import Choice, choose
 from executor.flow.sources import COLD_START
 from executor.flow.work import Work
@@ -22,8 +23,8 @@ from executor.models.model import field_ref
 MODEL_ALONE = Share(0.0, 1.0)
 
 
-def choice_propensity(work: Work, choice: Choice, pair: Pair) -> float | str:
-    """The propensity that a score is made of: a number, or the column that holds it.
+def choice_propensity(work: Work, choice: Choice, pair: Pair) -> float | Modelled:
+    """The propensity that a score is made of, by outcomes and model.
 
     Raises Rejected for a model that is not there or lacks an input.
     """
@@ -34,7 +35,8 @@ def choice_propensity(work: Work, choice: Choice, pair: Pair) -> float | str:
         share = known.share(pair.offer.key, pair.offer.category_key)
     if share.model == 0 or scoring.model_key is None:
         return share.at(COLD_START)
-    return model_column(work, scoring.model_key, pair, share)
+    column = model_column(work, scoring.model_key, pair, share)
+    return Modelled(column, share.at(COLD_START))
 
 
 def rule_propensity(work: Work, model_key: str | None, pair: Pair) -> float | str:
@@ -44,7 +46,8 @@ def rule_propensity(work: Work, model_key: str | None, pair: Pair) -> float | st
     if work.score is None:
         return COLD_START
     [(_, choice)] = choose(*work.score, [pair], work.catalog.profiles)
-    return choice_propensity(work, choice, pair)
+    found = choice_propensity(work, choice, pair)
+    return found.column if isinstance(found, Modelled) else found
 
 
 def model_column(work: Work, model_key: str, pair: Pair, share: Share | None = None) -> str:

@@ -13,9 +13,20 @@ from executor.flow.scoring_choice import Choice
 from executor.flow.sources import COLD_START, missing_share, resolve_source
 from executor.flow.types import Kind
 
-#: The propensity of a candidate, or what a model says of it: a number, or a column.
-Asked = Callable[[Choice, Pair], "float | str"]
-Modelled = Callable[[str, Pair], str]
+
+@dataclass(frozen=True, slots=True)
+class Modelled:
+    """A propensity that a model has a part in: its column, and what it is where the model cannot
+    tell."""
+
+    column: str
+    default: float
+
+
+#: The propensity of a candidate.
+Asked = Callable[[Choice, Pair], float | Modelled]
+#: The column with what a model says of a candidate.
+ModelColumn = Callable[[str, Pair], str]
 FactorsOf = Callable[[Choice], tuple[Factor, ...]]
 Terms = tuple[Term | Penalty, ...]
 
@@ -26,7 +37,7 @@ class Scorer:
 
     kinds: Mapping[str, Kind]
     propensity: Asked
-    model: Modelled
+    model: ModelColumn
     #: The column with the customer's contacts of late.
     contacts: Callable[[], str]
     #: By the name of the candidate.
@@ -92,8 +103,8 @@ class Scorer:
             return Term(self.contacts(), FATIGUE_CONTACTS, 0.0, factor.weight, 1.0)
         if source is None:
             found = self.propensity(choice, pair)
-            if isinstance(found, str):
-                return Term(found, 0.0, 1.0, factor.weight, COLD_START)
+            if isinstance(found, Modelled):
+                return Term(found.column, 0.0, 1.0, factor.weight, found.default)
             return found
         if isinstance(source, FieldSource):
             return resolve_source(source, factor.name, factor.weight, pair.facts, self.kinds)
