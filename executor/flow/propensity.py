@@ -10,11 +10,12 @@ from executor.errors import Rejected
 from executor.flow.candidates import Pair
 from executor.flow.fields import ref_value
 from executor.flow.inputs import MARK
+from executor.flow.model import FieldSource
 from executor.flow.operators import quoted
-from executor.flow.plan import Derived
+from executor.flow.plan import Derived, Term
 from executor.flow.scores import Modelled
 from executor.flow.scoring_choice import Choice, choose
-from executor.flow.sources import COLD_START
+from executor.flow.sources import COLD_START, resolve_source
 from executor.flow.work import Work
 from executor.models.endpoint import Endpoint
 from executor.models.evidence import Propensities, Share
@@ -39,13 +40,21 @@ def choice_propensity(work: Work, choice: Choice, pair: Pair) -> float | Modelle
     return Modelled(column, share.at(COLD_START))
 
 
-def rule_propensity(work: Work, model_key: str | None, pair: Pair) -> float | str:
-    """The propensity that a rule looks at: the model's, or the one the flow scores with."""
+def rule_propensity(work: Work, model_key: str | None, pair: Pair) -> float | str | Term:
+    """The propensity that a rule looks at: the model's, or the one the flow scores with.
+
+    Raises Rejected for a model or a field that cannot be used.
+    """
     if model_key is not None:
         return model_column(work, model_key, pair)
     if work.score is None:
         return COLD_START
     [(_, choice)] = choose(*work.score, [pair], work.catalog.profiles)
+    scoring = choice.scoring
+    if "propensity" in scoring.model_fields_set:
+        if not isinstance(scoring.propensity, FieldSource):
+            return scoring.propensity
+        return resolve_source(scoring.propensity, "propensity", 1.0, pair.facts, work.kinds)
     found = choice_propensity(work, choice, pair)
     return found.column if isinstance(found, Modelled) else found
 

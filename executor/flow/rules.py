@@ -1,6 +1,5 @@
 """Qualification rules as conditions on customers, candidate by candidate."""
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -28,6 +27,7 @@ from executor.flow.leaves import (
 from executor.flow.model import Model
 from executor.flow.operators import OPERATORS, Op, Takes, normalise, quoted
 from executor.flow.outcomes import OUTCOMES
+from executor.flow.plan import Term
 from executor.flow.rule_configs import (
     CONFIGS,
     DEFAULT_MULTIPLIER,
@@ -42,6 +42,7 @@ from executor.flow.rule_configs import (
 )
 from executor.flow.scopes import SCOPES, SEGMENT
 from executor.flow.sources import COLD_START
+from executor.flow.thresholds import COMPARE, share_test
 from executor.flow.types import Kind
 from kaireon import ids
 
@@ -61,8 +62,9 @@ class Facts:
     zone: str = "UTC"
     pairs: Sequence[Pair] = ()
     flags: Mapping[int, SegmentFlag] | None = None
-    #: Model (None as the flow scores) and candidate -> propensity, or the column that holds it.
-    propensity: Callable[[str | None, Pair], float | str] = lambda model, pair: COLD_START
+    #: Model (None as the flow scores) and candidate -> propensity, the column that holds it, or how
+    #: it is read from a column.
+    propensity: Callable[[str | None, Pair], float | str | Term] = lambda model, pair: COLD_START
     #: The metrics that conditions name, by name.
     metrics: dict[str, Metric] = field(default_factory=dict)
 
@@ -267,12 +269,7 @@ def _propensity(rule: RuleFacts, config: PropensityThreshold, pair: Pair, facts:
     if isinstance(found, str):
         test = Leaf(found, Op(config.operator), config.threshold)
         return _or_missing(test, found, rule.on_missing)
-    return bool(_COMPARE[config.operator](found, config.threshold))
-
-
-_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "lt": operator.lt,
-    "lte": operator.le,
-}
+    if isinstance(found, Term):
+        kind = facts.kinds[found.column]
+        return share_test(found, kind, config.operator, config.threshold)
+    return COMPARE[config.operator](found, config.threshold)
