@@ -1,5 +1,6 @@
 """What all parts of a definition are made of: one strict pydantic model and the field types."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -26,11 +27,23 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 Weight = Annotated[Number, Field(ge=0)]
 Flag = Annotated[bool, Strict()]
 Many = Annotated[int, Strict(), Field(ge=1, le=50)]
-NodeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$")]
+#: What the patterns of names allow, in words.
+PATTERNS: Mapping[str, str] = {
+    (NODE_ID := r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$"): (
+        "letters, digits and _ . : - only, at most 100"
+    ),
+    (PREFIX := r"^[a-z][a-z0-9_]{0,30}$"): (
+        "a small letter, then small letters, digits and _ only, at most 31"
+    ),
+    (NAME := r"^[A-Za-z][A-Za-z0-9_]{0,62}$"): (
+        "a letter, then letters, digits and _ only, at most 63"
+    ),
+}
+NodeId = Annotated[str, Field(pattern=NODE_ID)]
 #: The start of the names of the columns that an enrichment adds.
-Prefix = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+Prefix = Annotated[str, Field(pattern=PREFIX)]
 #: What a property or a computed field is called in formulas, templates and files.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
+Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1, max_length=255)]
 
 

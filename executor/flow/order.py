@@ -112,6 +112,7 @@ def _required_faults(found: Sequence[Place]) -> Iterator[Fault]:
 def _sequence_faults(found: Sequence[Place]) -> Iterator[Fault]:
     furthest: Place | None = None
     reached = 0
+    first_of: dict[int, Place] = {}
     for place, phase in zip(found, phases(found), strict=True):
         given, own = place.phase_given, PHASES[place.type]
         if own and isinstance(given, int) and given != own:
@@ -125,10 +126,13 @@ def _sequence_faults(found: Sequence[Place]) -> Iterator[Fault]:
             yield place.path, f"{place.name}inventory must be the first node"
         elif phase < reached:
             problem = f"{place.type} belongs to phase {phase} ({PHASE_NAMES[phase]})"
-            remedy = f"must stand before {furthest.path} ({furthest.type})"
+            # To stand before the last of what comes too early would not be enough.
+            later = next(first_of[each] for each in sorted(first_of) if each > phase)
+            remedy = f"must stand before {later.path} ({later.type})"
             yield place.path, f"{place.name}{problem} and {remedy}"
         else:
             furthest, reached = place, phase
+        first_of.setdefault(phase, place)
     yield from _pair_faults(found)
     yield from _hook_faults(found)
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from executor.flow.model import FIELD_TAG, FieldSource
+from executor.flow.model import FIELD_TAG, PATTERNS, FieldSource
 from executor.flow.operators import quoted
 
 Errors = list[tuple[str, str]]
@@ -67,7 +67,7 @@ def _allowed(kind: str, context: dict[str, Any]) -> str:
         "too_short": "a list with at least {min_length} item(s)",
         "too_long": "a list with at most {max_length} items",
         "string_too_long": "at most {max_length} characters long",
-        "string_pattern_mismatch": "letters, digits and _ . : - only, at most 100",
+        "string_pattern_mismatch": PATTERNS.get(context.get("pattern", ""), ""),
     }
     return phrases.get(kind, "").format(**context).replace("'", '"')
 
