@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from executor import hashing
 from executor.allocation import Winners
-from executor.eligibility import Bits
+from executor.eligibility import Bits, condition_expr
 from executor.flow.plan import Limit, Plan
 from executor.ranking import BLOCK, packed_key
 from executor.scoring import UNIT, Scores
@@ -23,6 +23,8 @@ _NOT = np.iinfo(np.int64).min
 #: More than any packed key: a pick from a category that has had more comes later.
 _ROUND = 1 << 52
 _PLACE_BITS = 16
+#: More room than picks can take.
+_ENOUGH = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,9 @@ def rooms(plan: Plan, frame: pl.DataFrame) -> NDArray[np.int64]:
         found[number] = limit.most
         if limit.column is not None:
             found[number] -= frame[limit.column].to_numpy()
+        if limit.condition is not True:
+            concerned = frame.select(concerned=condition_expr(limit.condition))["concerned"]
+            found[number][~concerned.to_numpy()] = _ENOUGH
     return found
 
 

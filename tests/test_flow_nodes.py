@@ -14,12 +14,14 @@ from executor.flow.catalog import (
     JoinFacts,
     ModelFacts,
     PlacementFacts,
+    PolicyFacts,
     ProfileFacts,
     SchemaFacts,
 )
 from executor.flow.compile import compile_flow
-from executor.flow.conditions import describe
+from executor.flow.conditions import Leaf, describe
 from executor.flow.inputs import Enrichment
+from executor.flow.operators import Op
 from executor.flow.plan import Plan, Ranking, Split, Term
 from executor.flow.types import Kind
 from executor.flow.work import Setting
@@ -107,6 +109,17 @@ class TestConditional:
         assert needs(some) == [("filter", "not (balance > 100)", (0, 1, 2))]
         settled = compiled(flow(when(cards, then=[nothing])))
         assert [settled.offers[one.offer].name for one in settled.candidates] == ["Car Loan"]
+
+    def test_what_a_run_itself_gives_counts_only_for_whom_the_policies_concern(self) -> None:
+        cap = PolicyFacts(1, "Cap", "customer_total_cap", "global", None, {"maxPerDay": 2})
+        cards = leaf("offer.category", "eq", "Cards")
+        branch = node("conditional", conditions=[RICH], then=[node("contact_policy")])
+        (limit,) = compiled(flow(branch), policies=(cap,)).ranking.limits
+        assert limit.condition == Leaf("balance", Op.GT, 100.0)
+        assert (limit.counts, limit.closes) == ((0, 1, 2), (0, 1, 2))
+        branch = node("conditional", conditions=[cards], then=[node("contact_policy")])
+        (limit,) = compiled(flow(branch), policies=(cap,)).ranking.limits
+        assert (limit.condition, limit.counts, limit.closes) == (True, (0, 1, 2), (0, 1))
 
     def test_conditionals_nest(self) -> None:
         inner = {**when(OLD_ENOUGH, otherwise=[conditions(RICH)]), "id": "inner"}

@@ -18,7 +18,7 @@ from executor.flow.nodes import (
 )
 from executor.flow.output import output
 from executor.flow.parse import parse_flow
-from executor.flow.plan import Candidate, Limit, Plan, ScorePlan, Split, Step, Term
+from executor.flow.plan import Candidate, Limit, Plan, Ranking, ScorePlan, Split, Step, Term
 from executor.flow.scored import ranking, score_plan
 from executor.flow.types import Kind
 from executor.flow.work import Setting, Work
@@ -85,8 +85,7 @@ def _plan(work: Work, scored: ScorePlan, located: list[Located]) -> Plan:
     ranked = ranking(work, located)
     ranked = replace(ranked, limits=_limits(work, ranked.k))
     properties = output(work, located)
-    named = _named(steps, scored)
-    named |= {limit.column for limit in ranked.limits if limit.column is not None}
+    named = _named(steps, scored, ranked)
     derived = tuple(one for one in work.derived.values() if one.name in named)
     named |= {column for one in derived for _, column in one.columns}
     return Plan(
@@ -147,7 +146,7 @@ def _limits(work: Work, k: int) -> tuple[Limit, ...]:
         )
         offers = {work.pairs[position].offer.key for position in (*counts, *closes)}
         if counts and closes and len(offers) > 1:
-            found[Limit(draft.column, draft.most, counts, closes)] = None
+            found[Limit(draft.column, draft.most, counts, closes, draft.condition)] = None
     return tuple(found)
 
 
@@ -166,10 +165,11 @@ def _splits(work: Work) -> tuple[Split, ...]:
     )
 
 
-def _named(steps: Iterable[Step], scored: ScorePlan) -> set[str]:
-    """Every column that a condition or a score reads."""
+def _named(steps: Iterable[Step], scored: ScorePlan, ranked: Ranking) -> set[str]:
+    """Every column that a condition, a score or a limit reads."""
     conditions = [step.condition for step in steps]
-    named: set[str] = set()
+    conditions += [limit.condition for limit in ranked.limits]
+    named = {limit.column for limit in ranked.limits if limit.column is not None}
     for terms in set(scored.terms):
         for term in terms:
             if isinstance(term, Term):

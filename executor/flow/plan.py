@@ -134,6 +134,8 @@ class Limit:
     most: int
     counts: tuple[int, ...]
     closes: tuple[int, ...]
+    #: Whom it concerns: those whom the policy's node concerns.
+    condition: Condition | bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from executor.flow.candidates import Pair
 from executor.flow.inputs import Metric
-from executor.flow.leaves import any_of, leaves, negated
+from executor.flow.leaves import Verdict, any_of, leaves, negated
 from executor.flow.nodes import ContactPolicyNode
 from executor.flow.operators import Op, quoted
 from executor.flow.policy_scopes import PolicyContext
@@ -55,17 +55,29 @@ def _limits(work: Work, step: PolicyStep) -> Iterator[LimitDraft]:
     if isinstance(step.condition, bool):
         return
     metrics = {metric.name: metric for metric in step.metrics}
-    closes = tuple(work.pairs[position] for position in step.positions)
+    concerned = _concerned(work, step)
     for leaf in leaves(step.condition):
         metric = metrics.get(leaf.field)
         if metric is None or not _counts_itself(metric, work.setting.campaign_key):
             continue
         counts = tuple(pair for pair in work.pairs if _is_of(metric, pair))
-        if metric.aggregate == "last" and leaf.operator is Op.GTE:
-            yield LimitDraft(None, 1, counts, closes)
-        elif metric.aggregate == "count" and leaf.operator in _MOST:
-            most = int(leaf.operand) + _MOST[leaf.operator]  # type: ignore[arg-type]
-            yield LimitDraft(metric.name, most, counts, closes)
+        for condition, closes in concerned.items():
+            if metric.aggregate == "last" and leaf.operator is Op.GTE:
+                yield LimitDraft(None, 1, counts, tuple(closes), condition)
+            elif metric.aggregate == "count" and leaf.operator in _MOST:
+                most = int(leaf.operand) + _MOST[leaf.operator]  # type: ignore[arg-type]
+                yield LimitDraft(metric.name, most, counts, tuple(closes), condition)
+
+
+def _concerned(work: Work, step: PolicyStep) -> dict[Verdict, list[Pair]]:
+    """The policy's candidates, by the customers whom the node concerns with them."""
+    found: dict[Verdict, list[Pair]] = {}
+    for position in step.positions:
+        pair = work.pairs[position]
+        guard = work.guard(pair)
+        if guard is not False:
+            found.setdefault(guard, []).append(pair)
+    return found
 
 
 #: How many more than its operand an operator lets a count become.

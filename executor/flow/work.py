@@ -52,6 +52,7 @@ class LimitDraft:
     most: int
     counts: tuple[Pair, ...]
     closes: tuple[Pair, ...]
+    condition: Verdict
 
 
 @dataclass(slots=True)
