@@ -50,7 +50,7 @@ def make_ready(own: psycopg.Connection) -> datetime:
     """The present instant, whose partition is there once the present transaction ends."""
     _lock(own)
     at = _now(own)
-    _ensure_partition(own, at)
+    ensure_partition(own, at)
     return at
 
 
@@ -120,7 +120,7 @@ def _now(own: psycopg.Connection) -> datetime:
     return now.astimezone(UTC)
 
 
-def _ensure_partition(own: psycopg.Connection, at: datetime) -> None:
+def ensure_partition(own: psycopg.Connection, at: datetime) -> None:
     """Make the month's partition: attaching locks the parent, so it is the month's first run's."""
     start = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     end = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
