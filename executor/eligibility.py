@@ -46,13 +46,14 @@ def every_candidate(plan: Plan, frame: pl.DataFrame) -> Bits:
     for split in plan.splits:
         drawn = variants(plan, split, frame[HASH].to_numpy())
         for number, candidate in enumerate(split.candidates):
-            remove(bits, drawn != number, bit_set((candidate,), plan))
+            if candidate is not None:
+                remove(bits, drawn != number, bit_set((candidate,), plan))
     return bits
 
 
 def variants(plan: Plan, split: Split, h: hashing.Hash) -> NDArray[np.intp]:
     """Which variant each customer has: the same in every run, while the weights stay."""
-    first = plan.candidates[split.candidates[0]]
+    first = next(plan.candidates[one] for one in split.candidates if one is not None)
     offer, channel = plan.offers[first.offer].key, plan.channels[first.channel].key
     mixed = hashing.mixed(h, hashing.VARIANT, offer, channel, first.placement_key or 0)
     ends = np.cumsum(split.weights)

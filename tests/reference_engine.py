@@ -82,10 +82,14 @@ class Reference:
 
     def shared(self) -> Iterator[list[Candidate]]:
         """Creatives of one offer in one channel and placement, which share its customers."""
+        matching = next(
+            node for _, node in self.narrowing.nodes if node["type"] == "match_creatives"
+        )
+        is_anywhere = matching.get("config", {}).get("placementMatchMode") == "none"
         groups: dict[tuple[int, int, int | None], list[Candidate]] = {}
-        for one in self.possible.values():
+        for one in self.offered:
             if one.creative is not None:
-                place = one.offer.key, one.channel.key, one.placement
+                place = one.offer.key, one.channel.key, None if is_anywhere else one.placement
                 groups.setdefault(place, []).append(one)
         return (these for these in groups.values() if len(these) > 1)
 
@@ -103,7 +107,10 @@ class Reference:
         out: set[tuple[int, int, int]] = set()
         for these in self.variants:
             first, shares = these[0], [weights[one.creative or 0] for one in these]
-            place = first.offer.key, first.channel.key, first.placement or 0
+            kept = next(
+                (self.possible[one.name] for one in these if one.name in self.possible), first
+            )
+            place = first.offer.key, first.channel.key, kept.placement or 0
             left = self.uniform(customer, hashing.VARIANT, *place) * sum(shares)
             chosen = 0
             while chosen < len(these) - 1 and left >= sum(shares[: chosen + 1]):

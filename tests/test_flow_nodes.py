@@ -384,6 +384,17 @@ class TestMatchCreatives:
         assert [one.creative_key for one in plan.candidates] == creatives
         assert plan.splits == splits
 
+    def test_a_variant_that_a_rule_takes_from_everybody_keeps_its_share(self) -> None:
+        nobody = rule(
+            rule_type="segment_required",
+            config={"requiredSegments": [ids.encode("Segment", 9)]},
+            scope="creative",
+            scope_key=22,
+        )
+        plan = compiled(flow(node("qualify")), rules=(nobody,), **self.PARTS)
+        assert [one.creative_key for one in plan.candidates] == [23, 21, 24]
+        assert plan.splits == (Split((None, 1), (60, 30)),)
+
     def test_a_placement_that_is_gone_is_named(self) -> None:
         gone = ids.encode("Placement", 9)
         found = faults(flow(node("match_creatives", placementIds=[gone])), **self.PARTS)

@@ -9,7 +9,7 @@ from executor.flow.catalog import Catalog
 from executor.flow.conditions import fields
 from executor.flow.configs import MatchCreativesConfig
 from executor.flow.inputs import Inputs, read_of
-from executor.flow.narrow import auto_enrich, narrow
+from executor.flow.narrow import auto_enrich, creatives_of, narrow
 from executor.flow.nodes import (
     Definition,
     ExtensionPointNode,
@@ -151,17 +151,22 @@ def _limits(work: Work, k: int) -> tuple[Limit, ...]:
 
 
 def _splits(work: Work) -> tuple[Split, ...]:
-    """Creatives of one offer in one channel and placement share the customers by weight."""
-    weights = {creative.key: creative.weight for creative in work.catalog.creatives}
-    variants: dict[tuple[int, int, int | None], list[int]] = {}
-    for position, pair in enumerate(work.pairs):
-        if pair.creative_key is not None:
-            place = (pair.offer.key, pair.channel.key, pair.placement_key)
-            variants.setdefault(place, []).append(position)
+    """Creatives of one offer in one channel and placement share the customers by weight.
+
+    Those that no customer can have keep their share, as those that a customer cannot have do.
+    """
+    index = {pair.name: position for position, pair in enumerate(work.pairs)}
+    variants: dict[tuple[int, int, int | None], list[tuple[int | None, int]]] = {}
+    for offer, channel in dict.fromkeys((one.offer.key, one.channel.key) for one in work.pairs):
+        for creative in creatives_of(work, offer, channel):
+            placement = None if work.ignores_placements else creative.placement_key
+            position = index.get((offer, channel, creative.key))
+            found = variants.setdefault((offer, channel, placement), [])
+            found.append((position, creative.weight))
     return tuple(
-        Split(tuple(these), tuple(weights[work.pairs[one].creative_key or 0] for one in these))
+        Split(tuple(position for position, _ in these), tuple(weight for _, weight in these))
         for these in variants.values()
-        if len(these) > 1
+        if len(these) > 1 and any(position is not None for position, _ in these)
     )
 
 

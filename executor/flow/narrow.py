@@ -87,13 +87,13 @@ def _inventory(work: Work, node: InventoryNode) -> None:
         for channel in work.catalog.channels:
             found = [
                 Pair(offer, channel, creative.key, creative.placement_key)
-                for creative in _creatives(work, offer.key, channel.key)
+                for creative in creatives_of(work, offer.key, channel.key)
             ]
             work.pairs.extend(found or [Pair(offer, channel)])
     work.note(node, describe_inventory(node.config))
 
 
-def _creatives(work: Work, offer_key: int, channel_key: int) -> list[CreativeFacts]:
+def creatives_of(work: Work, offer_key: int, channel_key: int) -> list[CreativeFacts]:
     """Those with a share of the traffic: largest first, then the oldest."""
     found = [
         creative
@@ -118,6 +118,7 @@ def _match_creatives(work: Work, node: MatchCreativesNode, path: str) -> None:
     text = f"a creative is {'' if config.require_creative else 'not '}required"
     work.note(node, f"{text}, placements: {config.placement_match_mode}" if wanted else text)
     if config.placement_match_mode == "none":
+        work.ignores_placements = True
         work.pairs = [Pair(p.offer, p.channel, p.creative_key) for p in work.pairs]
     elif wanted:
         allowed = wanted if config.placement_match_mode == "exact" else {*wanted, None}

@@ -34,7 +34,8 @@ class Split:
     Which one is decided by h(key): the candidate whose share of the weights it falls into.
     """
 
-    candidates: tuple[int, ...]
+    #: None is one that no customer can have; whose share it is gets none of the others.
+    candidates: tuple[int | None, ...]
     weights: tuple[int, ...]
 
 

@@ -77,6 +77,8 @@ class Work:
     penalties: dict[tuple[int, ...], list[Penalty]] = field(default_factory=dict)
     #: In which branches of conditionals the present node stands.
     guards: list[Guard] = field(default_factory=list)
+    #: Whether all creatives of a channel are variants, wherever they stand.
+    ignores_placements: bool = False
 
     def guard(self, pair: Pair) -> Verdict:
         """For whom the present node concerns the candidate."""
