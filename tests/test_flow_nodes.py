@@ -419,11 +419,13 @@ class TestOutput:
         assert properties.constants == (("tone", "warm"), ("fee", None))
         assert properties.formulas == ()
 
-    def test_compute_without_a_list_means_all(self) -> None:
+    def test_all_fields_are_computed_unless_some_are_listed(self) -> None:
         definition = flow()
-        assert compiled(definition).properties.computed == ()
+        assert compiled(definition).properties.computed is None
         definition["nodes"].append(node("compute"))
         assert compiled(definition).properties.computed is None
+        definition["nodes"][-1]["config"] = {"fields": ["rate", "fee"]}
+        assert compiled(definition).properties.computed == ("rate", "fee")
 
 
 def test_rules_are_applied_once_per_qualify_node() -> None:
