@@ -32,6 +32,7 @@ WRITTEN_BY_ADMINS = {"contact-policies"}
 NEEDED = {
     ("post", "schemas"): "admin",
     ("post", "runs/preview-schedule"): "viewer",
+    ("post", "algorithm-models/{id}/score"): "viewer",
     ("post", "decision-flows/rollback"): "admin",
     ("get", "decision-flows/{id}/versions/{number}"): "editor",
 }

@@ -60,8 +60,9 @@ class ScoreViewSet(TenantViewSet):
     @extend_schema(request=Attributes, responses={200: ScoredCustomer})
     def score(self, request: Request, id: str) -> Response:
         """Score one customer by a model of any status, and say what each input adds."""
+        model = self.get_object()
         attributes = read_body(Attributes, request)["attributes"]
-        return Response(shown(score_attributes(self.get_object(), attributes)))
+        return Response(shown(score_attributes(model, attributes)))
 
 
 def shown(scored: Scored) -> dict[str, Any]:
@@ -109,8 +110,9 @@ class ArtifactViewSet(TenantViewSet):
     )
     def upload(self, request: Request, id: str) -> Response:
         """Give an imported model its ONNX file; the one it had is replaced."""
-        if not isinstance(request.data, bytes) or not request.data:
-            raise Rejected("The body must be the ONNX file.")
         with transaction.atomic():
-            row = replace_artifact(self.get_locked_object(), request.data)
+            model = self.get_locked_object()
+            if not isinstance(request.data, bytes) or not request.data:
+                raise Rejected("The body must be the ONNX file.")
+            row = replace_artifact(model, request.data)
         return Response(self.get_serializer(row).data)

@@ -143,6 +143,7 @@ REQUESTS: Mapping[str, Mapping[str, Any]] = {
         "name": "Three a week",
         "ruleType": "frequency_cap",
         "scope": "global",
+        "scopes": [{"scope": "offer", "scopeId": "off_Uk1pLm4z"}],
         "config": {"maxPerDay": 1, "maxPerWeek": 3},
         "priority": 90,
     },

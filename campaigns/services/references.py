@@ -108,6 +108,8 @@ def place_in_scopes(
     values = {name: value for name, value in fields.items() if name != "scope_id"}
     placed: list[tuple[str, int | None]] = []
     faults = []
+    if fields.get("scope_id") not in (None, fields["scopes"][0].get("scopeId")):
+        faults.append(("scopeId", "Is that of the first of the scopes, where there are several."))
     for number, one in enumerate(fields["scopes"]):
         scope, public_id = one["scope"], one.get("scopeId")
         bare = type(row)(tenant_id=row.tenant_id, scope="global")
