@@ -181,7 +181,6 @@ def _policies(tenant: Tenant, offers: list[Offer], channels: list[Channel]) -> N
 
 
 def _history(
-    tenant: Tenant,
     campaign: Campaign,
     size: EngineSize,
     offers: list[Offer],
