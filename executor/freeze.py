@@ -34,6 +34,8 @@ class FrozenChunk:
     customers: int
     input_key: str
     sha256: str
+    first_key: str
+    last_key: str
 
 
 def freeze(
@@ -135,4 +137,5 @@ def _write(storage: Storage, key: str, number: int, frame: pl.DataFrame) -> Froz
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="lz4", statistics=False)
     written = storage.put(key, buffer.getvalue())
-    return FrozenChunk(number, frame.height, key, written.sha256)
+    keys = frame[KEY]
+    return FrozenChunk(number, frame.height, key, written.sha256, keys[0], keys[-1])

@@ -82,6 +82,8 @@ def _row(lease: Lease, chunk: FrozenChunk, decided: Decided | None) -> RunChunk:
         customers=chunk.customers,
         input_key=chunk.input_key,
         input_sha256=chunk.sha256,
+        first_key=chunk.first_key,
+        last_key=chunk.last_key,
     )
     if decided:
         row.status = RunChunk.Status.DECIDED

@@ -217,6 +217,7 @@ SPECTACULAR_SETTINGS = {
         "ContactPolicyScopeEnum": "campaigns.models.policy.ContactPolicy.Scope",
         "ContactPolicyTypeEnum": "campaigns.models.policy.ContactPolicy.RuleType",
         "DeadLetterActionEnum": ["retry", "purge"],
+        "ExplainedOutcomeEnum": "campaigns.api.explanations.OUTCOMES",
         "EntityTypeEnum": "campaigns.models.schema.Schema.EntityType",
         "QualificationRuleScopeEnum": "campaigns.models.rule.QualificationRule.Scope",
         "QualificationRuleTypeEnum": "campaigns.models.rule.QualificationRule.RuleType",

@@ -47,6 +47,12 @@ PURE = [
     "executor.derive",
     "executor.properties",
     "executor.decide",
+    "executor.trace",
+    "executor.reasons",
+    "executor.nearest",
+    "executor.fates",
+    "executor.wording",
+    "executor.explained",
     "executor.models",
     "executor.compute",
     "executor.personalize",
@@ -83,6 +89,7 @@ MAY_IMPORT = {
         "kaireon.ids",
         "executor.artifacts",  # to keep the file of a model, and to look whether it works
         "executor.errors",
+        "executor.explain",  # to say why a customer got something or did not
         "executor.flow",
         "executor.models",  # to validate models, and to score one customer
         "executor.heldout",  # to drop what a run that is deleted held out

@@ -12,7 +12,7 @@ from rest_framework.exceptions import NotAuthenticated, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from campaigns.services.errors import Conflict
+from campaigns.services.errors import Conflict, Gone, Missing
 from executor.errors import Rejected, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ CODES = {
     405: "method_not_allowed",
     406: "not_acceptable",
     409: "conflict",
+    410: "gone",
     413: "too_large",
     415: "unsupported_media_type",
     429: "rate_limited",
@@ -52,6 +53,10 @@ def handle(exc: Exception, context: Mapping[str, Any]) -> Response | None:
         return refusal(exc.errors)
     if isinstance(exc, Conflict):
         return Response(body(409, str(exc)), status=409)
+    if isinstance(exc, Missing):
+        return Response(body(404, str(exc)), status=404)
+    if isinstance(exc, Gone):
+        return Response(body(410, str(exc)), status=410)
     if isinstance(exc, Unavailable):
         logger.warning("%s", exc)
         message = "What is stored of runs cannot be reached for now; try again in a while."

@@ -12,6 +12,7 @@ from campaigns.api import (
     dead_letters,
     delivery_errors,
     documentation,
+    explanations,
     flows,
     interactions,
     members,
@@ -56,6 +57,7 @@ cancel = run_views.CampaignRunViewSet.as_view({"post": "cancel"})
 pause = run_views.CampaignRunViewSet.as_view({"post": "pause"})
 resume = run_views.CampaignRunViewSet.as_view({"post": "resume"})
 retry = run_views.CampaignRunViewSet.as_view({"post": "retry"})
+explain = explanations.ExplainViewSet.as_view({"get": "explain"})
 holdout = runs_of_campaign.HoldoutViewSet.as_view(READ_LIST)
 results_of_run = results.ResultsViewSet.as_view(READ_LIST)
 delivery_errors_of_run = delivery_errors.DeliveryErrorViewSet.as_view(READ_LIST)
@@ -85,6 +87,7 @@ urlpatterns = [
     path("runs/preview-schedule", preview_schedule),
     path("runs/<str:id>", views.CampaignViewSet.as_view(CHANGE)),
     path("runs/<str:id>/campaign-runs", history),
+    path("runs/<str:id>/campaign-runs/<str:runId>/explain", explain),
     path("runs/<str:id>/campaign-runs/<str:runId>/holdout", holdout),
     path("runs/<str:id>/campaign-runs/<str:run>/delivery-errors", delivery_errors_of_run),
     path("runs/<str:id>/schedule", schedules.ScheduleViewSet.as_view(DETAIL)),

@@ -141,6 +141,9 @@ class RunChunk(models.Model):
     customers = models.PositiveIntegerField()
     input_key = models.CharField(max_length=255)
     input_sha256 = models.CharField(max_length=64)
+    #: Its customers are from one to the other, both included; null in chunks of older runs.
+    first_key = models.TextField(db_collation="C", null=True)  # noqa: DJ001
+    last_key = models.TextField(db_collation="C", null=True)  # noqa: DJ001
     #: Spooled winners, until they are written.
     winners_key = models.CharField(max_length=255, blank=True)
     part_key = models.CharField(max_length=255, blank=True)
