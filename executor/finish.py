@@ -18,6 +18,7 @@ from executor.allocation import uncapped_reports
 from executor.decide import total
 from executor.deliver import total_undelivered
 from executor.errors import Unavailable
+from executor.estimate import estimated
 from executor.job import Job
 from executor.manifest import Chunk, load
 from executor.progress import EVENT, Lease
@@ -36,7 +37,8 @@ class Ending:
     run: CampaignRun
     summary: dict[str, Any]
     file_name: str
-    file: Written
+    #: None of a dry run.
+    file: Written | None
     #: Why part of it could not be done; empty if all was.
     error: str
 
@@ -71,7 +73,7 @@ def _prepare(
     written = [chunk for chunk in chunks if chunk.status == RunChunk.Status.WRITTEN]
     with ThreadPoolExecutor(1) as side:
         parts = [chunk.part_key for chunk in written]
-        file = side.submit(outfile.write, job, _file_key(lease, job), parts)
+        file = side.submit(_write_file, lease, job, parts)
         if not run.reopened:
             results.build_index(own, run.pk)
         summary = _summary(own, job, run, written)
@@ -94,6 +96,12 @@ def _undelivered(summary: dict[str, Any]) -> str:
     return f"{count} recommendations could not be delivered" if count else ""
 
 
+def _write_file(lease: Lease, job: Job, parts: Sequence[str]) -> Written | None:
+    if job.is_dry:
+        return None
+    return outfile.write(job, _file_key(lease, job), parts)
+
+
 def _file_key(lease: Lease, job: Job) -> str:
     return f"runs/{lease.run_key}/{lease.token}/file.{job.spec.file.format}"
 
@@ -104,7 +112,7 @@ def _deliver(lease: Lease, job: Job, name: str) -> str:
     `name` begins with the campaign's id: campaigns of one name and path keep their files apart.
     """
     file = job.spec.file
-    if not file.s3_path:
+    if job.is_dry or not file.s3_path:
         return ""
     allowed = CampaignRun.unscoped.values_list("tenant__s3_locations", flat=True)
     fault = s3.find_fault(file.s3_path, allowed.get(pk=lease.run_key))
@@ -129,7 +137,7 @@ def _summary(
     audience = run.audience_count or 0
     parts = [chunk.counts for chunk in written]
     counts = total(parts, job.plan) | {"undelivered": total_undelivered(parts)}
-    return summarize(
+    summary = summarize(
         job.plan,
         audience,
         counts,
@@ -137,6 +145,10 @@ def _summary(
         stored=stored,
         caps=_caps(job, run, np.array(counts["candidates"])),
     )
+    sample = job.spec.sample
+    if sample is not None:
+        summary["estimate"] = estimated(summary, sample.population, job.plan.k, sample.caps)
+    return summary
 
 
 def _caps(job: Job, run: CampaignRun, won: NDArray[np.int64]) -> list[dict[str, Any]]:
@@ -158,12 +170,15 @@ def _show(own: psycopg.Connection, lease: Lease, job: Job, ending: Ending) -> No
     if run.reopened:
         # Policies count contacts by the day on which they are made, which may not be the run's.
         at = None if run.has_policies else run.contacts_at
-        contacts.add_late(own, job, at or contacts.make_ready(own), run.reopened)
+        if not job.is_dry:
+            contacts.add_late(own, job, at or contacts.make_ready(own), run.reopened)
         results.merge(own, run.pk, run.reopened)
     else:
         results.attach(own, run.pk)
     contacts.make_true(own, run.pk)
     own.execute("DELETE FROM campaigns_runfile WHERE run_id = %s", [run.pk])
+    if ending.file is None:
+        return
     own.execute(
         "INSERT INTO campaigns_runfile"
         " (tenant_id, run_id, name, format, storage_key, size_bytes, row_count, sha256)"

@@ -16,6 +16,7 @@ from executor.flow.inputs import HASH, KEY, MARK, Enrichment, Inputs, Metric, Se
 from executor.flow.operators import quoted
 from executor.flow.types import Column, Cursor, column_sql, read_columns, unique_columns
 from executor.history import history_sql
+from executor.sampling import sampled_sql
 from executor.spec import VIEW_SCHEMA, RunSpec
 
 #: PostgreSQL cuts longer names.
@@ -49,11 +50,19 @@ class _Statement:
     def key(self) -> Composable:
         return _text(self.own(self.spec.key_column))
 
+    @property
+    def hash(self) -> Composable:
+        """h(key)"""
+        md5 = sql.SQL("('x' || left(md5({salt} || {key}), 16))::bit(64)::bigint")
+        return md5.format(salt=sql.Literal(self.spec.salt), key=self.key)
+
     def select(self, value: Composable, name: str) -> None:
         self.selected.append(value + sql.SQL(" AS ") + sql.Identifier(short_name(name)))
 
     def whole(self) -> Composable:
-        view = sql.Identifier(VIEW_SCHEMA, self.spec.view)
+        view: Composable = sql.Identifier(VIEW_SCHEMA, self.spec.view)
+        if self.spec.sample is not None:
+            view = sampled_sql(view, self.alias, self.hash, self.spec.sample.size)
         source = view + sql.SQL(" AS ") + sql.Identifier(self.alias) if self.alias else view
         return sql.SQL("SELECT {columns} FROM {source} ORDER BY {key}").format(
             columns=sql.SQL(", ").join(self.selected),
@@ -73,11 +82,11 @@ def freezing_sql(
     known = read_columns(cursor, VIEW_SCHEMA, spec.view)
     if spec.key_column not in known:
         raise Rejected(f'the segment has no key column "{spec.key_column}"')
-    statement = _Statement(cursor, spec, known, alias="s" if inputs != Inputs() else "")
+    is_plain = inputs == Inputs() and spec.sample is None
+    statement = _Statement(cursor, spec, known, alias="" if is_plain else "s")
     statement.select(statement.key, KEY)
     if hashed:
-        md5 = sql.SQL("('x' || left(md5({salt} || {key}), 16))::bit(64)::bigint")
-        statement.select(md5.format(salt=sql.Literal(spec.salt), key=statement.key), HASH)
+        statement.select(statement.hash, HASH)
     values = _enriched(statement, columns, inputs.enrichments)
     values |= _flags(statement, inputs.segments)
     values |= _metrics(statement, inputs.metrics)

@@ -50,6 +50,8 @@ class Job:
     file_columns: tuple[str, ...] = ()
     #: Those of the campaign, and what the budgets of the offers leave.
     caps: Caps = field(default_factory=Caps)
+    #: It delivers nothing: no contacts, no file.
+    is_dry: bool = False
 
     @property
     def columns(self) -> frozenset[str]:
@@ -131,7 +133,8 @@ def load(run_key: int) -> Job:
         if run_key in _jobs:
             _jobs.move_to_end(run_key)
             return _jobs[run_key]
-    run = CampaignRun.unscoped.only("spec", "tenant_id", "campaign_id").get(pk=run_key)
+    fields = ("spec", "tenant_id", "campaign_id", "dry_run")
+    run = CampaignRun.unscoped.only(*fields).get(pk=run_key)
     job = _make(run)
     with _lock:
         _jobs[run_key] = job
@@ -160,6 +163,7 @@ def _make(run: CampaignRun) -> Job:
         personalizer,
         _file_columns(spec, personalizer),
         with_budgets(spec, plan),
+        run.dry_run,
     )
 
 
@@ -174,7 +178,8 @@ def with_budgets(spec: RunSpec, plan: Plan) -> Caps:
             for name, given in (("max_per_day", used.contacts_today), ("max_total", used.contacts))
             if (most := offer.budget.get(name)) is not None
         ]
-        left.append(max(0, min(rooms)) if rooms else None)
+        room = max(0, min(rooms)) if rooms else None
+        left.append(spec.sample.scaled(room) if spec.sample else room)
     return (
         replace(spec.caps, of_offers=tuple(left))
         if any(o.budget for o in plan.offers)

@@ -26,7 +26,8 @@ SET status = CASE status WHEN 'cancelling' THEN status ELSE 'running' END,
     lease_until = now() + make_interval(secs => %(lease)s),
     started_at = coalesce(started_at, now()),
     has_policies = {applies("run")},
-    policy_turn = policy_turn OR status <> 'cancelling' AND phase = 'claim' AND {applies("run")},
+    policy_turn = policy_turn OR status <> 'cancelling' AND phase = 'claim' AND NOT dry_run
+      AND {applies("run")},
     waits_for = ''
 WHERE id = %(run)s AND {CLAIMABLE}
 RETURNING fencing_token, status

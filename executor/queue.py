@@ -20,6 +20,7 @@ AND (
   run.status = 'pending' AND NOT (run.in_turn AND EXISTS (
     SELECT FROM campaigns_campaignrun AS earlier
     WHERE earlier.campaign_id = run.campaign_id AND earlier.run_number < run.run_number
+      AND NOT earlier.dry_run
       AND earlier.status IN ('pending', 'running', 'paused', 'cancelling')))
   OR run.status = 'running' AND run.phase NOT IN ('decide', 'write')
   OR run.status = 'cancelling' AND NOT EXISTS (

@@ -49,6 +49,7 @@ from executor.policy_facts import (
     with_budget,
 )
 from executor.referred import with_referred
+from executor.sampling import Sample, take_sample
 from kaireon.access.models import Tenant
 
 VIEW_SCHEMA = "segments"
@@ -105,6 +106,8 @@ class RunSpec:
     zone: str = "UTC"
     #: Percent of the customers held out, of the tenant and of the campaign.
     holdout: tuple[float, float] = (0.0, 0.0)
+    #: Of a dry run over a part of the segment; `caps` are in proportion.
+    sample: Sample | None = None
 
     def to_json(self) -> dict[str, Any]:
         data = {name: getattr(self, name) for name in self.__slots__}
@@ -112,6 +115,7 @@ class RunSpec:
         data["catalog"] = self.catalog.to_json()
         data["caps"] = asdict(self.caps)
         data["holdout"] = list(self.holdout)
+        data["sample"] = self.sample and self.sample.to_json()
         data["file"] = asdict(self.file) | {"columns": list(self.file.columns)}
         return data
 
@@ -125,6 +129,7 @@ class RunSpec:
                 "caps": Caps(**{**data["caps"], "of_offers": ()}),
                 "file": FileSpec.from_json(data["file"]),
                 "holdout": tuple(data.get("holdout", (0.0, 0.0))),
+                "sample": Sample.from_json(data.get("sample")),
             }
         )
 
@@ -136,6 +141,13 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
     version = flow.published
     if version is None:
         raise Rejected(("decisionFlowId", f'the flow "{flow}" has no published version'))
+    caps = Caps(
+        total=campaign.max_total_per_run,
+        per_offer=campaign.max_per_offer,
+        per_channel=campaign.max_per_channel,
+    )
+    kinds = segment_kinds(segment)
+    sample = take_sample(run.sample, (VIEW_SCHEMA, segment.view_name), caps)
     return RunSpec(
         run_id=run.public_id,
         campaign_id=campaign.public_id,
@@ -145,7 +157,7 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
         now=now.isoformat(),
         view=segment.view_name,
         key_column=segment.base_schema.key_column,
-        kinds=segment_kinds(segment),
+        kinds=kinds,
         flow_key=flow.key,
         flow_version=version.version,
         flow=version.config,
@@ -155,17 +167,14 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
             version.config,
             segment.base_schema,
         ),
-        caps=Caps(
-            total=campaign.max_total_per_run,
-            per_offer=campaign.max_per_offer,
-            per_channel=campaign.max_per_channel,
-        ),
+        caps=sample.scaled_caps if sample else caps,
         allocation=campaign.allocation,
         file=file_spec(campaign, run.tenant),
         chunk_rows=settings.KAIREON_CHUNK_ROWS,
         tenant_key=run.tenant_id,
         zone=run.tenant.timezone,
         holdout=(run.tenant.holdout_percent, campaign.holdout_percent),
+        sample=sample,
     )
 
 

@@ -90,13 +90,14 @@ def write_chunk(job: Job, chunk: TakenChunk) -> None:
     delivery = deliver(job, frame, winners, counts)
     rows = results.result_rows(job.plan, frame, delivery.winners)
     held = heldout.counterfactual_rows(job, frame)
-    part_key = job.key(chunk.folder, "part", chunk.number)
-    job.storage.put(part_key, outfile.part(job, rows, delivery))
+    part_key = "" if job.is_dry else job.key(chunk.folder, "part", chunk.number)
+    if not job.is_dry:
+        job.storage.put(part_key, outfile.part(job, rows, delivery))
     with transaction.atomic():
         _without_waiting_for_the_disk()
         results.load(rows, job.run_key, chunk.number, chunk.reopened)
         heldout.load(held, job.run_key, chunk.number)
-        if not chunk.reopened:
+        if not chunk.reopened and not job.is_dry:
             contacts.load(rows, job, chunk.contacts_at)
         if job.personalizer:
             record_errors(job, frame, chunk.number, delivery)

@@ -29,6 +29,7 @@ WHERE run.status = 'pending' AND (run.lease_until IS NULL OR run.lease_until < n
   AND NOT (run.in_turn AND EXISTS (
     SELECT FROM campaigns_campaignrun AS earlier
     WHERE earlier.campaign_id = run.campaign_id AND earlier.run_number < run.run_number
+      AND NOT earlier.dry_run
       AND earlier.status IN ('pending', 'running', 'paused', 'cancelling')))
   AND NOT {must_wait("run")}
 """  # noqa: S608 - constants of ours

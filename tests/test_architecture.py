@@ -53,6 +53,7 @@ PURE = [
     "executor.fates",
     "executor.wording",
     "executor.explained",
+    "executor.estimate",
     "executor.models",
     "executor.compute",
     "executor.personalize",

@@ -159,7 +159,8 @@ class CampaignAdmin(ConfigurationAdmin):
     change_form_outer_after_template = "admin/campaigns/campaign/runs.html"
 
     def get_queryset(self, request):
-        runs = CampaignRun.unscoped.filter(campaign=OuterRef("pk")).order_by("-run_number")
+        runs = CampaignRun.unscoped.filter(campaign=OuterRef("pk"), dry_run=False)
+        runs = runs.order_by("-run_number")
         return super().get_queryset(request).annotate(last_run_key=Subquery(runs.values("pk")[:1]))
 
     def get_changelist_instance(self, request):
@@ -247,7 +248,8 @@ def limits(campaign: Campaign) -> str:
 
 def recent_runs(campaign: Campaign) -> dict[str, Any]:
     """The latest runs of a campaign for its page, and where the others are."""
-    runs = campaign.runs.order_by("-run_number").defer("spec", "traceback", "allocation_report")
+    runs = campaign.runs.filter(dry_run=False).order_by("-run_number")
+    runs = runs.defer("spec", "traceback", "allocation_report")
     shown = list(runs[: SHOWN_RUNS + 1])
     address = reverse("admin:campaigns_campaignrun_changelist")
     return {

@@ -43,7 +43,7 @@ class RunAdmin(ReadOnly, ConfigurationAdmin):
         "took",
     )
     list_display_links = ("number",)
-    list_filter = ("status", "triggered_by")
+    list_filter = ("status", "triggered_by", "dry_run")
     search_fields = ("campaign__name",)
     ordering = ("-created_at", "-id")
     show_full_result_count = False
@@ -76,7 +76,7 @@ class RunAdmin(ReadOnly, ConfigurationAdmin):
 
     @display(description="run", ordering="run_number")
     def number(self, run: CampaignRun) -> str:
-        return f"#{run.run_number}"
+        return f"{'Dry run ' if run.dry_run else ''}#{run.run_number}"
 
     @display(description="status", ordering="status", label=STATUS_LABELS)
     def status_label(self, run: CampaignRun) -> tuple[str, str]:

@@ -174,7 +174,7 @@ class CampaignDetail(CampaignConfig):
 
 def with_latest_run(tenant: Tenant) -> QuerySet[Campaign]:
     """The tenant's campaigns, newest first, with what every answer shows: two queries in all."""
-    runs = CampaignRun.objects.of(tenant)
+    runs = CampaignRun.objects.of(tenant).filter(dry_run=False)
     shown = runs.only("campaign_id", "status", "run_number", "created_at", "started_at")
     counts = (
         runs.filter(campaign=OuterRef("pk"))

@@ -54,7 +54,8 @@ class CampaignRunViewSet(TenantViewSet):
     @extend_schema(responses={200: RunSerializer})
     def list(self, request: Request) -> Response:
         """Runs of all campaigns, newest first."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        runs = self.get_queryset().filter(dry_run=False)
+        page = self.paginate_queryset(self.filter_queryset(runs))
         return self.get_paginated_response(present_runs(self.tenant, page or ()))
 
     @extend_schema(responses={200: RunDetail})

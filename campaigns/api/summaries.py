@@ -71,6 +71,38 @@ class ComputedField(StrictSerializer):
     missing = serializers.IntegerField()
 
 
+class Estimated(StrictSerializer):
+    """A number of the whole segment, and its interval."""
+
+    estimate = serializers.IntegerField()
+    low = serializers.IntegerField()
+    high = serializers.IntegerField()
+
+
+class EstimatedOffer(Estimated):
+    offerId = fields.PublicId(Offer)
+    offerName = serializers.CharField(allow_null=True, help_text="Null once it is deleted.")
+
+
+class EstimatedChannel(Estimated):
+    channelId = fields.PublicId(Channel)
+    channelName = serializers.CharField(allow_null=True, help_text="Null once it is deleted.")
+
+
+class Estimate(StrictSerializer):
+    """What a sample says of the whole segment, within the volume constraints of a whole run."""
+
+    population = serializers.IntegerField(help_text="Customers of the segment.")
+    sampled = serializers.IntegerField()
+    confidence = serializers.FloatField(help_text="That a number is in its interval: 0.95.")
+    eligible = Estimated()
+    heldOut = Estimated()
+    customersWithRecommendations = Estimated()
+    totalRecommendations = Estimated()
+    offers = EstimatedOffer(many=True)
+    channels = EstimatedChannel(many=True)
+
+
 class RunSummary(StrictSerializer):
     """What a run came to. Only describes the answer, which is made when the run completes."""
 
@@ -88,6 +120,7 @@ class RunSummary(StrictSerializer):
     caps = CapUse(many=True)
     deliveryErrors = DeliveryErrors(required=False, help_text="If the run personalizes.")
     computedFields = ComputedField(many=True, required=False, help_text="If it personalizes.")
+    estimate = Estimate(required=False, help_text="Of a dry run over a sample.")
     stages = serializers.DictField(child=serializers.FloatField(), help_text="Seconds by stage.")
     durationSeconds = serializers.FloatField()
 
@@ -127,6 +160,8 @@ def named_summary(summary: Mapping[str, Any], names: Names) -> dict[str, Any]:
     for key in ("offers", "channels", "caps"):
         if key in named:
             named[key] = [with_names(part, names) for part in named[key]]
+    if "estimate" in named:
+        named["estimate"] = named_summary(named["estimate"], names)
     return named
 
 

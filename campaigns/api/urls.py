@@ -12,6 +12,7 @@ from campaigns.api import (
     dead_letters,
     delivery_errors,
     documentation,
+    dry_runs,
     explanations,
     flows,
     interactions,
@@ -57,6 +58,8 @@ cancel = run_views.CampaignRunViewSet.as_view({"post": "cancel"})
 pause = run_views.CampaignRunViewSet.as_view({"post": "pause"})
 resume = run_views.CampaignRunViewSet.as_view({"post": "resume"})
 retry = run_views.CampaignRunViewSet.as_view({"post": "retry"})
+dry_runs_of_campaign = dry_runs.DryRunViewSet.as_view({"get": "list", "post": "trigger"})
+dry_run = dry_runs.DryRunViewSet.as_view(DETAIL)
 explain = explanations.ExplainViewSet.as_view({"get": "explain"})
 holdout = runs_of_campaign.HoldoutViewSet.as_view(READ_LIST)
 results_of_run = results.ResultsViewSet.as_view(READ_LIST)
@@ -90,6 +93,8 @@ urlpatterns = [
     path("runs/<str:id>/campaign-runs/<str:runId>/explain", explain),
     path("runs/<str:id>/campaign-runs/<str:runId>/holdout", holdout),
     path("runs/<str:id>/campaign-runs/<str:run>/delivery-errors", delivery_errors_of_run),
+    path("runs/<str:id>/dry-runs", dry_runs_of_campaign),
+    path("runs/<str:id>/dry-runs/<str:runId>", dry_run),
     path("runs/<str:id>/schedule", schedules.ScheduleViewSet.as_view(DETAIL)),
     path("runs/<str:id>/ticks", schedules.TickViewSet.as_view(READ_LIST)),
     *resource("campaign-runs", run_views.CampaignRunViewSet, READ_LIST),

@@ -94,7 +94,8 @@ class CampaignViewSet(ResourceViewSet):
             run = find_row(readable_runs(self.tenant), id)
             return Response(present_run(self.tenant, run))
         campaign = self.get_object()
-        runs = readable_runs(self.tenant).filter(campaign=campaign).order_by("-run_number")
+        runs = readable_runs(self.tenant).filter(campaign=campaign, dry_run=False)
+        runs = runs.order_by("-run_number")
         return Response(
             {
                 **CampaignConfig(campaign).data,
@@ -138,7 +139,8 @@ class CampaignViewSet(ResourceViewSet):
         given = read_body(ExecuteInline, request)
         targets = given["flow"], given["segment"]
         if is_run(given["run_id"]):
-            run = find_row(CampaignRun.objects.of(self.tenant), given["run_id"])
+            runs = CampaignRun.objects.of(self.tenant).filter(dry_run=False)
+            run = find_row(runs, given["run_id"])
             run = execute_pending(run, *targets)
         else:
             campaign = find_row(Campaign.objects.of(self.tenant), given["run_id"])
@@ -169,7 +171,7 @@ class HistoryViewSet(TenantViewSet):
     @extend_schema(responses={200: RunSerializer})
     def list(self, request: Request, id: str) -> Response:
         """The runs of a campaign, by number from the last."""
-        runs = readable_runs(self.tenant).filter(campaign=self.get_object())
+        runs = readable_runs(self.tenant).filter(campaign=self.get_object(), dry_run=False)
         page = self.paginate_queryset(runs.order_by("-run_number"))
         return self.get_paginated_response(present_runs(self.tenant, page or ()))
 
@@ -194,7 +196,7 @@ def read_flag(request: Request, name: str) -> bool:
 
 def latest_results(tenant: Tenant, campaign: Campaign) -> dict[str, Any]:
     """What the first customers by key got from the latest finished run, and where the rest is."""
-    runs = CampaignRun.objects.of(tenant).filter(campaign=campaign)
+    runs = CampaignRun.objects.of(tenant).filter(campaign=campaign, dry_run=False)
     finished = runs.filter(status__in=COMPLETED).only("tenant_id").order_by("-run_number").first()
     if finished is None:
         return {"recommendations": [], "resultsUrl": None}

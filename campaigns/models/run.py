@@ -36,6 +36,10 @@ class CampaignRun(TenantScoped):
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="runs")
     run_number = models.PositiveIntegerField()
+    #: Tried out: it delivers nothing, and leaves nothing behind but its results. Numbered apart.
+    dry_run = models.BooleanField(default=False, db_default=False)
+    #: How many customers a dry run decides about; null is all.
+    sample = models.PositiveIntegerField(null=True)
     triggered_by = models.CharField(max_length=20, default="manual")
     status = models.CharField(max_length=24, choices=Status, default=Status.PENDING)
     phase = models.CharField(max_length=10, choices=Phase, default=Phase.CLAIM)
@@ -84,11 +88,17 @@ class CampaignRun(TenantScoped):
     class Meta(TenantScoped.Meta):
         ordering = ("-created_at", "-id")
         constraints = (
-            models.UniqueConstraint(fields=("campaign", "run_number"), name="run_number_once"),
+            models.UniqueConstraint(
+                fields=("campaign", "dry_run", "run_number"), name="run_number_once"
+            ),
             models.UniqueConstraint(
                 fields=("campaign", "scheduled_for"), name="run_once_per_scheduled_instant"
             ),
             models.CheckConstraint(condition=Q(run_number__gte=1), name="run_number_positive"),
+            models.CheckConstraint(
+                condition=Q(sample__isnull=True) | Q(dry_run=True, sample__gte=1),
+                name="run_sample_only_when_dry",
+            ),
             models.CheckConstraint(
                 condition=Q(
                     status__in=(
@@ -123,7 +133,7 @@ class CampaignRun(TenantScoped):
         )
 
     def __str__(self) -> str:
-        return f"{self.campaign} #{self.run_number}"
+        return f"{self.campaign} {'dry run ' if self.dry_run else ''}#{self.run_number}"
 
 
 class RunChunk(models.Model):

@@ -21,10 +21,11 @@ APPLIES = """
   ORDER BY version.version DESC LIMIT 1), false) END)
 """
 
-# Whether the run's next step is the one for which it needs its turn.
+# Whether the run's next step is the one for which it needs its turn. A dry run makes no contacts
+# and reads the history as it is, so it needs none.
 _NEEDS_TURN = f"""
 ({{run}}.phase = 'claim' AND {{run}}.status IN ('pending', 'running')
-  AND NOT {{run}}.policy_turn AND {APPLIES})
+  AND NOT {{run}}.dry_run AND NOT {{run}}.policy_turn AND {APPLIES})
 """
 
 # The run that has the turn, and those that come before in the queue. What waits for an earlier run
@@ -40,6 +41,7 @@ WHERE ahead.tenant_id = {{run}}.tenant_id AND ahead.id <> {{run}}.id
     AND NOT (ahead.in_turn AND ahead.status = 'pending' AND EXISTS (
       SELECT FROM campaigns_campaignrun AS before
       WHERE before.campaign_id = ahead.campaign_id AND before.run_number < ahead.run_number
+        AND NOT before.dry_run
         AND before.status IN ('pending', 'running', 'paused', 'cancelling'))))
 """
 

@@ -181,7 +181,8 @@ def run_tick(campaign: Campaign, at: datetime) -> Tick:
     except Conflict as error:
         tick.outcome, tick.reason = Tick.Outcome.REFUSED, f"{error}."
         return tick
-    unfinished = CampaignRun.unscoped.filter(campaign=campaign, status__in=CampaignRun.UNFINISHED)
+    runs = CampaignRun.unscoped.filter(campaign=campaign, dry_run=False)
+    unfinished = runs.filter(status__in=CampaignRun.UNFINISHED)
     other = unfinished.order_by("-run_number").first()
     if other is not None and campaign.overlap_policy == Campaign.OverlapPolicy.SKIP:
         tick.outcome = Tick.Outcome.SKIPPED

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
@@ -11,6 +12,8 @@ from campaigns.services.campaign_checks import view_exists
 from campaigns.services.errors import Conflict
 from executor.tasks import wake
 
+#: By which a dry run is triggered.
+DRY_RUN = "dry_run"
 RETRIABLE = (CampaignRun.Status.FAILED, CampaignRun.Status.CANCELLED)
 
 
@@ -29,6 +32,22 @@ def request_run(
         return insert_run(locked, triggered_by=triggered_by, dispatch=dispatch)
 
 
+def request_dry_run(
+    campaign: Campaign, *, sample: int | None = None, dispatch: bool = True
+) -> CampaignRun:
+    """Insert a run that delivers nothing, for the whole segment or a sample of its customers.
+
+    A paused campaign may be tried out too. Raises Conflict for one that is archived, and for
+    whatever else `request_run` does.
+    """
+    with transaction.atomic():
+        locked = lock(campaign)
+        if locked.status == Status.ARCHIVED:
+            raise Conflict("The campaign is archived; only others can be tried out.")
+        check_targets(locked.flow, locked.segment)
+        return _insert(locked, dispatch=dispatch, dry_run=True, triggered_by=DRY_RUN, sample=sample)
+
+
 def retry_run(run: CampaignRun) -> CampaignRun:
     """Ask for a new run that decides by and for the same as one that failed or was cancelled.
 
@@ -43,7 +62,8 @@ def retry_run(run: CampaignRun) -> CampaignRun:
             )
         check_status(locked)
         check_targets(run.flow or locked.flow, run.segment or locked.segment)
-        return insert_run(locked, triggered_by="retry", flow=run.flow, segment=run.segment)
+        own = {"triggered_by": "retry", "flow": run.flow, "segment": run.segment}
+        return _insert(locked, dispatch=True, dry_run=run.dry_run, sample=run.sample, **own)
 
 
 def lock(campaign: Campaign) -> Campaign:
@@ -69,17 +89,28 @@ def insert_run(
 
     `scheduled_for` is the instant of its schedule; with `in_turn` it waits for earlier runs.
     """
-    last = locked.runs.aggregate(last=Max("run_number"))["last"] or 0
-    run: CampaignRun = CampaignRun.unscoped.create(
-        tenant_id=locked.tenant_id,
-        campaign=locked,
-        run_number=last + 1,
+    return _insert(
+        locked,
+        dispatch=dispatch,
+        dry_run=False,
         triggered_by=triggered_by,
         flow=flow,
         segment=segment,
-        priority=locked.priority,
         scheduled_for=scheduled_for,
         in_turn=in_turn,
+    )
+
+
+def _insert(locked: Campaign, *, dispatch: bool, dry_run: bool, **fields: Any) -> CampaignRun:
+    """Insert the next run of a locked campaign; dry runs are numbered apart from the others."""
+    runs = locked.runs.filter(dry_run=dry_run)
+    run: CampaignRun = CampaignRun.unscoped.create(
+        tenant_id=locked.tenant_id,
+        campaign=locked,
+        run_number=(runs.aggregate(last=Max("run_number"))["last"] or 0) + 1,
+        dry_run=dry_run,
+        priority=locked.priority,
+        **fields,
     )
     run.refresh_from_db(fields=["created_at"])
     if dispatch:

@@ -34,6 +34,7 @@ def with_waits(runs: QuerySet[CampaignRun]) -> QuerySet[CampaignRun]:
     earlier = CampaignRun.unscoped.filter(
         campaign=OuterRef("campaign"),
         run_number__lt=OuterRef("run_number"),
+        dry_run=False,
         status__in=CampaignRun.UNFINISHED,
     )
     workers = Worker.objects.exclude(kind=Worker.Kind.PULSE).filter(seen_at__gt=Now() - SEEN)
