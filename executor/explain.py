@@ -1,17 +1,15 @@
 """Why one customer got what they got from a run: found in the frozen chunks, and traced."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 
-from campaigns.models import CampaignRun, Recommendation, RunChunk
+from campaigns.models import CampaignRun, DeliveryError, Recommendation, RunChunk
 from executor import job
 from executor.explained import Explanation
-from executor.fates import fates
+from executor.fates import Stored, fates
 from executor.flow.inputs import KEY
-from executor.flow.plan import Plan
 from executor.job import Job
 from executor.nearest import nearest_changes
 from executor.storage import Storage, open_storage
@@ -39,17 +37,16 @@ def explain(run: CampaignRun, customer_key: str) -> dict[str, Any]:
     seen = trace(present.decider, *block_of(frame, place))
     plan = present.plan
     has_results = run.status in COMPLETED and chunk.status == RunChunk.Status.WRITTEN
-    stored = _stored(run, customer_key, plan) if has_results else None
-    caps = present.spec.caps
-    has_caps = any((caps.total, caps.per_offer, caps.per_channel))
+    stored = _stored(run, customer_key, present) if has_results else None
     told = Explanation(
         plan=plan,
         catalog=present.spec.catalog,
         now=datetime.fromisoformat(present.spec.now),
         seen=seen,
-        fates=fates(plan, seen, stored, caps=has_caps),
+        fates=fates(plan, seen, stored),
         changes=nearest_changes(present.decider, seen),
         caps=(run.allocation_report or {}).get("caps", ()),
+        errors=stored.errors if stored else {},
     )
     return {**_head(run, chunk, present, customer_key), **told.shown()}
 
@@ -95,16 +92,20 @@ def _rows(storage: Storage, chunk: RunChunk) -> pl.DataFrame:
         raise Expired from error
 
 
-def _stored(run: CampaignRun, customer_key: str, plan: Plan) -> Mapping[int, int]:
-    """Candidate -> rank, of what the customer got."""
+def _stored(run: CampaignRun, customer_key: str, present: Job) -> Stored:
+    plan = present.plan
     numbers = {
         (plan.offers[one.offer].key, plan.channels[one.channel].key, one.creative_key): number
         for number, one in enumerate(plan.candidates)
     }
-    rows = Recommendation.objects.filter(run_id=run.pk, customer_key=customer_key)
-    return {
-        numbers[offer, channel, creative]: rank
-        for offer, channel, creative, rank in rows.values_list(
-            "offer_id", "channel_id", "creative_id", "rank"
-        )
-    }
+    names = ("offer_id", "channel_id", "creative_id")
+    got = Recommendation.objects.filter(run_id=run.pk, customer_key=customer_key)
+    lost = DeliveryError.objects.filter(run_id=run.pk, customer_key=customer_key)
+    return Stored(
+        ranks={numbers[tuple(name)]: rank for *name, rank in got.values_list(*names, "rank")},
+        errors={
+            numbers[tuple(name)]: reason for *name, reason in lost.values_list(*names, "reason")
+        },
+        has_caps=present.caps.is_set,
+        is_personal=present.personalizer is not None,
+    )

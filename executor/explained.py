@@ -45,6 +45,8 @@ class Explanation:
     changes: Mapping[int, Change]
     #: Lines of the run's report about its caps.
     caps: Sequence[Mapping[str, Any]] = ()
+    #: Candidate -> why it could not be delivered, as far as that is stored.
+    errors: Mapping[int, str] = field(default_factory=dict)
     words: Words = field(init=False)
 
     def __post_init__(self) -> None:
@@ -212,6 +214,9 @@ class Explanation:
             case Outcome.CAPPED:
                 caps = " and ".join(f"{cap['cap']} ({cap['limit']})" for cap in full)
                 return f"turned away by a full cap: {caps}" if caps else "turned away by a full cap"
+            case Outcome.UNDELIVERED:
+                why = self.errors.get(one.candidate)
+                return "could not be delivered" + (f": {why}" if why else "")
             case Outcome.OTHER_CANDIDATE:
                 return "the offer is given through another channel or creative, which is better"
             case Outcome.NOT_IN_TOP:
@@ -232,6 +237,8 @@ class Explanation:
         limits = [f"at most {ranking.k}"]
         if ranking.per_category is not None:
             limits.append(f"{ranking.per_category} of a category")
+        if ranking.limits:
+            limits.append("what contact policies leave room for")
         if ranking.slots:
             limits.append("and only as many as a placement has slots")
         return f"{text}; not among those picked by {ranking.method}, {', '.join(limits)}"

@@ -16,6 +16,8 @@ class Outcome(StrEnum):
     WOULD_GET = "wouldGet"
     HELD_OUT = "heldOut"
     CAPPED = "capped"
+    #: Its creative could not be rendered for the customer.
+    UNDELIVERED = "undelivered"
     #: The offer, through another candidate.
     OTHER_CANDIDATE = "otherCandidate"
     NOT_IN_TOP = "notInTop"
@@ -32,22 +34,47 @@ class Fate:
     rank: int | None = None
 
 
-def fates(plan: Plan, seen: Trace, stored: Mapping[int, int] | None, *, caps: bool) -> list[Fate]:
-    """One per candidate. `stored` has the ranks of what the customer got; None without results.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the run has stored of the customer, by candidate."""
 
-    `caps` says whether the run has any.
-    """
+    #: What they got.
+    ranks: Mapping[int, int]
+    #: What could not be delivered, and why.
+    errors: Mapping[int, str]
+    #: Whether the run has caps, and whether it renders creatives.
+    has_caps: bool
+    is_personal: bool
+
+
+def fates(plan: Plan, seen: Trace, stored: Stored | None) -> list[Fate]:
+    """One per candidate; `stored` is None without results."""
     ranks = {one.candidate: one.rank for one in seen.candidates if one.rank is not None}
     is_final = stored is not None and not seen.held_out
-    given = stored if stored is not None and is_final else ranks
-    without_results = Outcome.HELD_OUT if seen.held_out else Outcome.WOULD_GET
-    won = Outcome.GOT if is_final else without_results
-    return [
-        Fate(won, given[one.candidate])
-        if one.candidate in given
-        else Fate(_why_not(plan, seen, one, given, caps=caps and is_final))
-        for one in seen.candidates
-    ]
+    given: Mapping[int, int] = ranks
+    if stored is None or not is_final:
+        won = Outcome.HELD_OUT if seen.held_out else Outcome.WOULD_GET
+        lost, caps = frozenset[int](), False
+    else:
+        won, given, caps = Outcome.GOT, stored.ranks, stored.has_caps
+        lost = _undelivered(stored, ranks)
+    taken = given.keys() | lost
+    found = []
+    for one in seen.candidates:
+        if one.candidate in given:
+            found.append(Fate(won, given[one.candidate]))
+        elif one.candidate in lost:
+            found.append(Fate(Outcome.UNDELIVERED))
+        else:
+            found.append(Fate(_why_not(plan, seen, one, taken, caps=caps)))
+    return found
+
+
+def _undelivered(stored: Stored, ranks: Mapping[int, int]) -> frozenset[int]:
+    """Of the errors of a chunk only the first are stored; without caps, what is missing is one."""
+    if stored.has_caps or not stored.is_personal:
+        return frozenset(stored.errors)
+    return frozenset(ranks.keys() - stored.ranks.keys())
 
 
 def _why_not(

@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from campaigns.models import CampaignRun, HeldOut, Recommendation, RunChunk
+from campaigns.models import CampaignRun, DeliveryError, HeldOut, Recommendation, RunChunk
 from executor import job, runner
 from executor.explain import explain
 from executor.storage import open_storage
@@ -369,3 +369,33 @@ def test_the_command_prints_a_table_or_json() -> None:
 @pytest.fixture(autouse=True)
 def no_jobs_of_other_tests() -> None:
     job._jobs.clear()
+
+
+@pytest.mark.parametrize("caps", [{}, {"max_per_offer": 160}])
+def test_what_could_not_be_delivered_is_told(caps: dict[str, int]) -> None:
+    world = worlds.build(300, k=2)
+    for creative in world.offers[1].creatives.all():
+        creative.content = {"body": "{{ p_loans | round: 1 }}"}  # missing for every eleventh
+        creative.save()
+    run = world.run(include_personalization=True, **caps)
+    assert runner.execute(run.pk)
+    run.refresh_from_db()
+    assert run.status == "completed_with_errors"
+    lost: dict[str, set[tuple[int, int]]] = {}
+    for row in DeliveryError.objects.filter(run_id=run.pk):
+        lost.setdefault(row.customer_key, set()).add((row.offer_id, row.channel_id))
+    assert lost
+    for number in range(1, 301):
+        customer = f"C{number:07}"
+        whole = explain(run, customer)
+        assert told(whole, "got") == stored(Recommendation, run, customer)
+        undelivered = {
+            (ids.decode("Offer", offer["offerId"]), ids.decode("Channel", one["channelId"]))
+            for offer in whole["offers"]
+            for one in offer["candidates"]
+            if one["outcome"] == "undelivered"
+        }
+        assert undelivered == lost.get(customer, set())
+        if undelivered:
+            loan = offer_of(run, customer, 'Loan, "easy"')
+            assert loan["primaryReason"].startswith("could not be delivered: ")

@@ -28,6 +28,7 @@ OUTCOMES = (
     "wouldGet",
     "heldOut",
     "capped",
+    "undelivered",
     "otherCandidate",
     "notInTop",
     "worthless",
@@ -106,7 +107,7 @@ class ExplainedScore(StrictSerializer):
 
 
 class ExplainedCap(StrictSerializer):
-    cap = serializers.ChoiceField(["maxTotalPerRun", "maxPerOffer", "maxPerChannel"])
+    cap = serializers.ChoiceField(["maxTotalPerRun", "maxPerOffer", "offerBudget", "maxPerChannel"])
     limit = serializers.IntegerField()
     used = serializers.IntegerField()
 
@@ -174,6 +175,7 @@ class ExplainedSummary(StrictSerializer):
     wouldGet = serializers.IntegerField()
     heldOut = serializers.IntegerField()
     capped = serializers.IntegerField()
+    undelivered = serializers.IntegerField()
     otherCandidate = serializers.IntegerField()
     notInTop = serializers.IntegerField()
     worthless = serializers.IntegerField()
