@@ -399,3 +399,25 @@ def test_what_could_not_be_delivered_is_told(caps: dict[str, int]) -> None:
         if undelivered:
             loan = offer_of(run, customer, 'Loan, "easy"')
             assert loan["primaryReason"].startswith("could not be delivered: ")
+
+
+def test_a_policy_is_told_and_when_it_will_have_passed() -> None:
+    world = worlds.build(60)
+    factories.PolicyFactory(tenant=world.tenant, name="a day apart")
+    version = world.campaign.flow.published
+    assert version is not None
+    nodes = list(version.config["nodes"])
+    nodes.insert(3, {"id": "policies", "type": "contact_policy", "config": {}})
+    version.config = {**version.config, "nodes": nodes}
+    version.save()
+    first = finished(world.run())
+    served = Recommendation.objects.filter(run_id=first.pk).values_list("customer_key", flat=True)
+    run = finished(world.run())
+    loan = offer_of(run, served[0], 'Loan, "easy"')
+    assert loan["outcome"] == "removed"
+    one = next(one for one in loan["candidates"] if len(one["failed"]) == 1)
+    assert one["removedBy"]["policyId"].startswith("cp_")
+    assert one["removedBy"]["label"].startswith("a day apart: no contact")
+    assert one["nearestChange"]["description"].startswith("seconds since the last contact since ")
+    assert one["nearestChange"]["text"].startswith("from ")
+    assert one["nearestChange"]["text"].endswith(" UTC on")

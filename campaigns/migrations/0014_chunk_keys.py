@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('campaigns', '0012_delivery_errors'),
+        ('campaigns', '0013_schema_joins'),
     ]
 
     operations = [

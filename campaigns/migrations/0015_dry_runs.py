@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('access', '0003_decision_engine'),
-        ('campaigns', '0013_chunk_keys'),
+        ('campaigns', '0014_chunk_keys'),
     ]
 
     operations = [
