@@ -199,6 +199,7 @@ def _shares(plan: Plan) -> dict[int, float]:
         candidate: round(100 * weight / sum(split.weights), 4)
         for split in plan.splits
         for candidate, weight in zip(split.candidates, split.weights, strict=True)
+        if candidate is not None
     }
 
 
