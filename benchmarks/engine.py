@@ -2,7 +2,8 @@
 
 Run it as `python benchmarks/engine.py [--customers N] [--json]`; it uses the configured database,
 where its customers and their history stay for the next time. The floor is that of `make bench`: it
-reads the columns of the customers and loads the results, and knows of no history.
+reads the columns of the customers and loads the results, and knows of no history; to receive the
+history row by row is measured beside it.
 """
 
 import argparse
@@ -24,10 +25,11 @@ django.setup()
 
 import psycopg  # noqa: E402
 from django.core.management import call_command  # noqa: E402
+from psycopg import sql  # noqa: E402
 
 from benchmarks.data import DATA_SCHEMA  # noqa: E402
 from benchmarks.engine_data import CAMPAIGN, EngineSize, open_engine  # noqa: E402
-from benchmarks.floor import encoded_results, read_floor, settle, write_floor  # noqa: E402
+from benchmarks.floor import encoded_results, read_floor, receive, settle, write_floor  # noqa: E402
 from benchmarks.runs import execute, subject_of  # noqa: E402
 from campaigns.models import Campaign, CampaignRun, RunChunk  # noqa: E402
 from campaigns.services.deletion import delete_run  # noqa: E402
@@ -66,6 +68,7 @@ def measure(size: EngineSize) -> dict[str, Any]:
                 settle(own)
                 table = f"bench_scratch_{subject.run_key}"
                 floors.append(read_floor(own, subject) + write_floor(own, table, data))
+        history = history_floor(own, tenant.pk)
         parts = by_part(subject.run_key)
         forget(own, subject.run_key)
     best, floor = min(runs, key=lambda run: run.seconds), min(floors)
@@ -75,6 +78,8 @@ def measure(size: EngineSize) -> dict[str, Any]:
         "floor_seconds": round(floor, 2),
         "run_seconds": best.seconds,
         "ratio": round(best.seconds / floor, 2),
+        "history_read_seconds": round(history, 2),
+        "ratio_with_history": round(best.seconds / (floor + history), 2),
         "customers_per_second": round(size.customers / best.seconds),
         "peak_pss_mb": round(max(run.peaks.work for run in runs) / 1e6),
         "stages": best.summary["stages"],
@@ -82,6 +87,17 @@ def measure(size: EngineSize) -> dict[str, Any]:
         "eligible": best.summary["eligible"],
         "recommendations": best.summary["totalRecommendations"],
     }
+
+
+def history_floor(own: psycopg.Connection, tenant_key: int) -> float:
+    """Seconds to receive what the policies look at of each contact, in any order."""
+    statement = sql.SQL(
+        "COPY (SELECT customer_key, at, offer_id, channel_id FROM campaigns_contact"
+        " WHERE tenant_id = {}) TO STDOUT (FORMAT binary)"
+    ).format(sql.Literal(tenant_key))
+    start = time.perf_counter()
+    receive(own, statement)
+    return time.perf_counter() - start
 
 
 def forget(own: psycopg.Connection, run_key: int) -> None:

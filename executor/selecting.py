@@ -16,9 +16,11 @@ from executor import hashing
 from executor.allocation import Winners
 from executor.eligibility import Bits, condition_expr
 from executor.flow.plan import Limit, Plan
-from executor.ranking import BLOCK, packed_key
+from executor.ranking import packed_key
 from executor.scoring import UNIT, Scores
 
+#: Customers at a time: all their keys stay in the processor's cache.
+BLOCK = 2048
 _NOT = np.iinfo(np.int64).min
 #: More than any packed key: a pick from a category that has had more comes later.
 _ROUND = 1 << 52
@@ -36,6 +38,8 @@ class _Groups:
     placement: NDArray[np.intp]
     #: Most offers of each placement.
     slots: NDArray[np.int64]
+    #: (offers, widest) the candidates of each offer, the last one again where it has fewer.
+    siblings: NDArray[np.intp]
 
     @classmethod
     def of(cls, plan: Plan) -> "_Groups":
@@ -48,7 +52,16 @@ class _Groups:
             np.array([numbers[key] for key in categories]),
             np.array([at.get(one.placement_key or 0, -1) for one in plan.candidates]),
             np.array([plan.ranking.slots[key] for key in places], dtype=np.int64),
+            _siblings(plan),
         )
+
+
+def _siblings(plan: Plan) -> NDArray[np.intp]:
+    of_offer: list[list[int]] = [[] for _ in plan.offers]
+    for number, candidate in enumerate(plan.candidates):
+        of_offer[candidate.offer].append(number)
+    widest = max(map(len, of_offer), default=1)
+    return np.array([one + one[-1:] * (widest - len(one)) for one in of_offer])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +156,13 @@ def _pick(
         if not is_left.any():
             break
         picked[turn, is_left] = best[is_left]
+        if turn == plan.k - 1:
+            break
         of_category[groups.category[best], lines] += is_left
         placed = is_left & (groups.placement[best] >= 0)
         in_placement[groups.placement[best], lines] += placed
         _close(plan, keys, groups, best, (of_category, in_placement))
-        _use(plan.ranking.limits, keys, room, best, is_left)
+        _use(plan.ranking.limits, keys, room, best, is_left, is_first=turn == 0)
     return picked
 
 
@@ -157,17 +172,19 @@ def _use(
     room: NDArray[np.int64],
     best: NDArray[np.intp],
     is_left: NDArray[np.bool_],
+    *,
+    is_first: bool,
 ) -> None:
     """Count the picks, and take away what a policy leaves no more room for."""
     counted = np.zeros(len(keys), dtype=np.bool_)
     for number, limit in enumerate(limits):
         counted[:] = False
         counted[list(limit.counts)] = True
-        room[number] -= counted[best] & is_left
-        full = room[number] <= 0
-        if full.any():
-            for candidate in limit.closes:
-                keys[candidate][full] = _NOT
+        used = counted[best] & is_left
+        room[number] -= used
+        full = np.flatnonzero((used | is_first) & (room[number] <= 0))
+        if len(full):
+            keys[np.array(limit.closes, dtype=np.intp)[:, np.newaxis], full] = _NOT
 
 
 def _ordered(
@@ -191,9 +208,13 @@ def _close(
 ) -> None:
     """Take away what a customer can no longer have after this pick."""
     of_category, in_placement = counts
-    most, chosen = plan.ranking.per_category, groups.offer[best]
+    most, lines = plan.ranking.per_category, np.arange(keys.shape[1])
+    for siblings in groups.siblings.T:
+        keys[siblings[groups.offer[best]], lines] = _NOT
+    if most is None and not len(groups.slots):
+        return
     for number, line in enumerate(keys):
-        closed = chosen == groups.offer[number]
+        closed = np.zeros(len(line), dtype=np.bool_)
         if most is not None:
             closed |= of_category[groups.category[number]] >= most
         place = groups.placement[number]
