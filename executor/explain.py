@@ -1,6 +1,6 @@
 """Why one customer got what they got from a run: found in the frozen chunks, and traced."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -53,12 +53,13 @@ def explain(run: CampaignRun, customer_key: str) -> dict[str, Any]:
 
 def _head(run: CampaignRun, chunk: RunChunk, present: Job, customer_key: str) -> dict[str, Any]:
     given_up = chunk.status == RunChunk.Status.DEAD
+    told = datetime.fromisoformat(present.spec.now)
     return {
         "runId": run.public_id,
         "campaignId": present.spec.campaign_id,
         "customerId": customer_key,
         "runStatus": run.status,
-        "now": present.spec.now,
+        "now": told.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "chunk": chunk.number,
         "chunkGivenUp": given_up,
         "isFinal": run.status in COMPLETED and not given_up,
