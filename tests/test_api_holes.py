@@ -91,6 +91,8 @@ def put(body: Any, place: Place, public_id: str) -> Any:
     first, *rest = place
     if first == 0:
         return [put(body[0] if body else None, tuple(rest), public_id)]
+    if first == "scopeId" and not body:
+        body = {"scope": "offer"}  # an id alone is of nothing
     return {**(body or {}), first: put((body or {}).get(first), tuple(rest), public_id)}
 
 
