@@ -265,6 +265,8 @@ class Explanation:
         if isinstance(source, Metric):
             if change.to is None:
                 return f"if there were none of the {about}"
+            if source.aggregate == "last" and change.operator in (Op.LT, Op.LTE):
+                return f"with a {about} of at most {float(change.to):.12g} seconds"
             if source.aggregate == "last":
                 at = self.now + timedelta(seconds=float(change.to) - float(change.value))
                 return f"from {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC on"
