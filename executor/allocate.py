@@ -124,7 +124,7 @@ def _report(job: Job, reports: list[CapReport], lowered: int) -> dict[str, Any]:
 
     `lowered` counts the customers of this allocation.
     """
-    lines = cap_lines(job.plan, reports, job.spec.caps.per_offer)
+    lines = cap_lines(job.plan, reports, job.caps.per_offer)
     before = CampaignRun.unscoped.values_list("allocation_report", flat=True).get(pk=job.run_key)
     if before:
         for line, old in zip(lines, before["caps"], strict=True):

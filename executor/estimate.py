@@ -18,10 +18,17 @@ Z = 1.959963984540054
 CONFIDENCE = 0.95
 
 
-def estimated(summary: Mapping[str, Any], population: int, k: int, caps: Caps) -> dict[str, Any]:
+def estimated(
+    summary: Mapping[str, Any],
+    population: int,
+    k: int,
+    caps: Caps,
+    of_offers: Mapping[str, int | None],
+) -> dict[str, Any]:
     """The estimate for `population` customers, of whom the summary's audience is a sample.
 
-    `k` is how many recommendations a customer gets at most, `caps` those of a whole run.
+    `k` is how many recommendations a customer gets at most, `caps` those of a whole run, and
+    `of_offers` the limit of each offer in one, by id.
     """
     n = int(summary["audience"])
     whole = max(population, n)
@@ -38,7 +45,7 @@ def estimated(summary: Mapping[str, Any], population: int, k: int, caps: Caps) -
         "customersWithRecommendations": of(summary["customersWithRecommendations"], cap=caps.total),
         "totalRecommendations": of(summary["totalRecommendations"], k, caps.total),
         "offers": [
-            {"offerId": row["offerId"], **of(row["count"], 1, caps.per_offer)}
+            {"offerId": row["offerId"], **of(row["count"], 1, of_offers[row["offerId"]])}
             for row in summary["offers"]
         ],
         "channels": [

@@ -147,8 +147,16 @@ def _summary(
     )
     sample = job.spec.sample
     if sample is not None:
-        summary["estimate"] = estimated(summary, sample.population, job.plan.k, sample.caps)
+        summary["estimate"] = estimated(
+            summary, sample.population, job.plan.k, job.whole_caps, _of_offers(job)
+        )
     return summary
+
+
+def _of_offers(job: Job) -> dict[str, int | None]:
+    """How often a whole run gives each offer at most."""
+    offers = enumerate(job.plan.offers)
+    return {ids.encode("Offer", one.key): job.whole_caps.of_offer(n) for n, one in offers}
 
 
 def _caps(job: Job, run: CampaignRun, won: NDArray[np.int64]) -> list[dict[str, Any]]:

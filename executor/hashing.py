@@ -47,11 +47,6 @@ def tie_hash(h: Hash, seed: int) -> NDArray[np.uint64]:
     return splitmix64(h.view(np.uint64) ^ salt)
 
 
-def sample_order(h: Hash) -> Hash:
-    """Samples are the customers in whom this is smallest; the freeze computes it in SQL."""
-    return h ^ np.int64(SAMPLE)
-
-
 def is_held(h: Hash, percent: float, *salts: int) -> NDArray[np.bool_]:
     """Who is in a holdout of so many percent: the same customers, and more, when it grows."""
     return np.asarray(uniform(mixed(h, *salts)) * 100 < percent)

@@ -49,7 +49,7 @@ class Job:
     personalizer: Personalizer | None = None
     file_columns: tuple[str, ...] = ()
     #: Those of the campaign, and what the budgets of the offers leave.
-    caps: Caps = field(default_factory=Caps)
+    whole_caps: Caps = field(default_factory=Caps)
     #: It delivers nothing: no contacts, no file.
     is_dry: bool = False
 
@@ -63,6 +63,11 @@ class Job:
     def inputs(self) -> Inputs:
         """What is frozen beside them."""
         return replace(self.plan.inputs, enrichments=read_of(self.plan.enrichments, self.columns))
+
+    @property
+    def caps(self) -> Caps:
+        """What the run keeps to: of a sample, in proportion."""
+        return self.spec.sample.scale(self.whole_caps) if self.spec.sample else self.whole_caps
 
     @property
     def plan(self) -> Plan:
@@ -101,7 +106,7 @@ def begin(lease: Lease) -> Job:
         lease.event("started", f"claimed with token {lease.token}")
     elif run.phase == CampaignRun.Phase.FREEZE:
         lease.event("resumed", f"taken over with token {lease.token}")
-    return _make(run)
+    return _keep(_make(run))
 
 
 def applies_policies(flow: Mapping[str, Any]) -> bool:
@@ -135,9 +140,12 @@ def load(run_key: int) -> Job:
             return _jobs[run_key]
     fields = ("spec", "tenant_id", "campaign_id", "dry_run")
     run = CampaignRun.unscoped.only(*fields).get(pk=run_key)
-    job = _make(run)
+    return _keep(_make(run))
+
+
+def _keep(job: Job) -> Job:
     with _lock:
-        _jobs[run_key] = job
+        _jobs[job.run_key] = job
         while len(_jobs) > KEPT:
             _jobs.popitem(last=False)
     return job
@@ -178,13 +186,8 @@ def with_budgets(spec: RunSpec, plan: Plan) -> Caps:
             for name, given in (("max_per_day", used.contacts_today), ("max_total", used.contacts))
             if (most := offer.budget.get(name)) is not None
         ]
-        room = max(0, min(rooms)) if rooms else None
-        left.append(spec.sample.scaled(room) if spec.sample else room)
-    return (
-        replace(spec.caps, of_offers=tuple(left))
-        if any(o.budget for o in plan.offers)
-        else spec.caps
-    )
+        left.append(max(0, min(rooms)) if rooms else None)
+    return replace(spec.caps, of_offers=tuple(left) if any(o.budget for o in plan.offers) else ())
 
 
 def _personalizer(spec: RunSpec, plan: Plan) -> Personalizer | None:

@@ -41,7 +41,8 @@ def plan_now(
 
     Raises Rejected.
     """
-    catalog = with_referred(load_catalog(tenant), tenant, config, base)
+    now = timezone.now()
+    catalog = with_referred(load_catalog(tenant, now=now), tenant, config, base, now)
     models = OpenedModels(catalog.models, open_storage())
-    setting = Setting(timezone.now(), tenant.timezone, models=models)
+    setting = Setting(now, tenant.timezone, models=models)
     return compile_flow(config, catalog, kinds, setting, base.key_column)

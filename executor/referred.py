@@ -1,48 +1,63 @@
 """What a flow refers to besides offers and rules: schemas, joins, called flows, profiles."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
 
-from campaigns.models import Flow, Placement, RankingProfile, Schema, SchemaJoin, Status
+from campaigns.models import (
+    Flow,
+    FlowVersion,
+    Placement,
+    RankingProfile,
+    Schema,
+    SchemaJoin,
+    Status,
+)
 from executor.errors import Rejected
-from executor.flow.calls import calls
+from executor.evidence_counts import count_evidence
 from executor.flow.catalog import (
     Catalog,
+    Evidence,
     FlowFacts,
     JoinFacts,
     PlacementFacts,
     ProfileFacts,
     SchemaFacts,
 )
-from executor.flow.nodes import ConditionalNode, Definition, EnrichNode, Node
+from executor.flow.configs import OptimizeConfig, ScoreConfig
+from executor.flow.named import named_in
+from executor.flow.nodes import Definition
 from executor.flow.parse import parse_flow
+from executor.flow.scoring_choice import asks_evidence
 from executor.flow.types import read_columns
 from kaireon import ids
 from kaireon.access.models import Tenant
 
 
 def with_referred(
-    catalog: Catalog, tenant: Tenant, config: Mapping[str, Any], base: Schema | None
+    catalog: Catalog, tenant: Tenant, config: Mapping[str, Any], base: Schema | None, now: datetime
 ) -> Catalog:
     """The catalog with all that the flow, and the flows it calls, may refer to.
 
     `base` is the schema of the customers, which may have automatic joins. What is not there is left
-    out: compiling says so where it is named.
+    out: compiling says so where it is named. How customers have answered up to `now` is counted
+    only for a flow that asks.
     """
-    flows = called_flows(tenant, config)
-    definitions = [_read(config), *(_read(flow.config) for flow in flows)]
+    definitions, flows = _with_called(tenant, config)
     joins = _automatic_joins(base) if base else ()
+    named = [one for definition in definitions for one in named_in(definition)]
     wanted = {join.schema_key for join in joins}
-    wanted |= _enriching([one for one in definitions if one is not None])
+    wanted |= {ids.decode("Schema", one.name) or 0 for one in named if one.model == "Schema"}
     schemas = _schemas(tenant, wanted)
     return replace(
         catalog,
         flows=flows,
         schemas=schemas,
         joins=_matching(joins, schemas),
+        evidence=count_evidence(tenant, now) if _asks(definitions, catalog) else Evidence(),
         placements=tuple(
             PlacementFacts(row.pk, row.name, row.channel_id, row.max_slots)
             for row in Placement.objects.of(tenant).filter(status=Status.ACTIVE).order_by("pk")
@@ -54,34 +69,40 @@ def with_referred(
     )
 
 
-def called_flows(tenant: Tenant, config: Mapping[str, Any]) -> tuple[FlowFacts, ...]:
-    """The published versions of the flows that the flow calls, and of those that they call."""
+def _with_called(
+    tenant: Tenant, config: Mapping[str, Any]
+) -> tuple[list[Definition], tuple[FlowFacts, ...]]:
+    """The flow with all that it calls, and the published versions of those."""
     found: dict[str, FlowFacts] = {}
-    wanted = list(_called(config))
-    while wanted:
-        key = wanted.pop(0)
-        if key in found:
+    definitions, unread = [], [config]
+    while unread:
+        try:
+            definitions.append(parse_flow(unread.pop(0)))
+        except Rejected:  # compiling will say what is wrong
             continue
-        flow = Flow.objects.of(tenant).filter(key=key).first()
-        version = flow.published if flow else None
-        if version is not None:
-            found[key] = FlowFacts(key, version.version, version.config)
-            wanted.extend(_called(version.config))
-    return tuple(found.values())
+        for one in named_in(definitions[-1]):
+            version = _published(tenant, one.name) if one.model == "Flow" else None
+            if version is not None and one.name not in found:
+                found[one.name] = FlowFacts(one.name, version.version, version.config)
+                unread.append(version.config)
+    return definitions, tuple(found.values())
 
 
-def _called(config: Mapping[str, Any]) -> Iterator[str]:
-    definition = _read(config)
-    if definition is not None:
-        yield from (key for _, key in calls(definition))
+def _published(tenant: Tenant, key: str) -> FlowVersion | None:
+    flow = Flow.objects.of(tenant).filter(key=key).first()
+    return flow.published if flow else None
 
 
-def _read(config: Mapping[str, Any]) -> Definition | None:
-    """The definition; None for one that cannot be read, as compiling will say."""
-    try:
-        return parse_flow(config)
-    except Rejected:
-        return None
+def _asks(definitions: list[Definition], catalog: Catalog) -> bool:
+    """Whether any part of the flows, or a rule, looks at how customers have answered."""
+    configs = [node.config for definition in definitions for node in definition.nodes]
+    is_looked_at = any(isinstance(one, OptimizeConfig) for one in configs) or any(
+        rule.rule_type == "propensity_threshold" for rule in catalog.rules
+    )
+    return any(
+        isinstance(one, ScoreConfig) and asks_evidence(one, is_looked_at=is_looked_at)
+        for one in configs
+    )
 
 
 def _automatic_joins(base: Schema) -> tuple[JoinFacts, ...]:
@@ -103,27 +124,9 @@ def _matching(
     return tuple(join for join in joins if join.foreign_key in kinds.get(join.schema_key, ()))
 
 
-def _enriching(definitions: list[Definition]) -> set[int]:
-    """The keys of the schemas that enrich nodes name."""
-    named = {
-        node.config.schema_id
-        for definition in definitions
-        for node in _nodes(definition.nodes)
-        if isinstance(node, EnrichNode) and node.config.schema_id is not None
-    }
-    return {key for one in named if (key := ids.decode("Schema", one)) is not None}
-
-
 def _schemas(tenant: Tenant, keys: set[int]) -> tuple[SchemaFacts, ...]:
     rows = Schema.objects.of(tenant).filter(pk__in=keys).order_by("pk")
     return tuple(facts for row in rows if (facts := schema_facts(row)) is not None)
-
-
-def _nodes(nodes: tuple[Node, ...]) -> Iterator[Node]:
-    for node in nodes:
-        yield node
-        if isinstance(node, ConditionalNode):
-            yield from _nodes((*node.config.then, *node.config.otherwise))
 
 
 def schema_facts(row: Schema) -> SchemaFacts | None:

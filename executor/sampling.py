@@ -1,11 +1,11 @@
-"""The part of a segment that a dry run decides about: its size, the caps in proportion, and who.
+"""The part of a segment that a dry run decides about: its size, caps in proportion, and who.
 
 The customers with the smallest h(key), mixed with a salt of its own by an exclusive or: exact,
 the same for every run of a tenant, and a larger sample has all of a smaller one. Other uses of
 h(key) mix it by splitmix64, so who is held out does not depend on who is in the sample.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import connection
@@ -20,28 +20,21 @@ class Sample:
     size: int
     #: Customers of the whole segment, as counted when the run began.
     population: int
-    #: Those of a whole run; the sample's are in proportion.
-    caps: Caps
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any] | None) -> "Sample | None":
-        if data is None:
-            return None
-        return cls(**{**data, "caps": Caps(**{**data["caps"], "of_offers": ()})})
+        return None if data is None else cls(**data)
 
-    @property
-    def scaled_caps(self) -> Caps:
-        """The caps in proportion to the sample; at least 1, so that none vanishes."""
-        if self.size >= self.population:
-            return self.caps
-        return replace(
-            self.caps,
-            total=self.scaled(self.caps.total),
-            per_offer=self.scaled(self.caps.per_offer),
-            per_channel=self.scaled(self.caps.per_channel),
+    def scale(self, caps: Caps) -> Caps:
+        """Caps of a whole run in proportion to the sample; at least 1, so that none vanishes."""
+        return Caps(
+            total=self.scaled(caps.total),
+            per_offer=self.scaled(caps.per_offer),
+            per_channel=self.scaled(caps.per_channel),
+            of_offers=tuple(map(self.scaled, caps.of_offers)),
         )
 
     def scaled(self, cap: int | None) -> int | None:
@@ -50,14 +43,14 @@ class Sample:
         return max(1, (2 * cap * self.size + self.population) // (2 * self.population))
 
 
-def take_sample(size: int | None, place: tuple[str, str], caps: Caps) -> Sample | None:
+def take_sample(size: int | None, place: tuple[str, str]) -> Sample | None:
     """The sample of a view, which is counted for it; None if all of it is decided about."""
     if size is None:
         return None
     with connection.cursor() as cursor:
         cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(*place)))
         population: int = cursor.fetchone()[0]
-    return Sample(size, population, caps)
+    return Sample(size, population)
 
 
 def sampled_sql(view: sql.Composable, alias: str, h: sql.Composable, size: int) -> sql.Composable:

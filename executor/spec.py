@@ -29,7 +29,6 @@ from executor import s3
 from executor.allocation import Caps
 from executor.artifacts import facts_of
 from executor.errors import Rejected
-from executor.evidence_counts import count_evidence
 from executor.flow.catalog import (
     Catalog,
     ChannelFacts,
@@ -147,7 +146,7 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
         per_channel=campaign.max_per_channel,
     )
     kinds = segment_kinds(segment)
-    sample = take_sample(run.sample, (VIEW_SCHEMA, segment.view_name), caps)
+    sample = take_sample(run.sample, (VIEW_SCHEMA, segment.view_name))
     return RunSpec(
         run_id=run.public_id,
         campaign_id=campaign.public_id,
@@ -166,8 +165,9 @@ def make_spec(run: CampaignRun, now: datetime) -> RunSpec:
             run.tenant,
             version.config,
             segment.base_schema,
+            now,
         ),
-        caps=sample.scaled_caps if sample else caps,
+        caps=caps,
         allocation=campaign.allocation,
         file=file_spec(campaign, run.tenant),
         chunk_rows=settings.KAIREON_CHUNK_ROWS,
@@ -236,7 +236,6 @@ def load_catalog(
             facts_of(row)
             for row in AlgorithmModel.objects.of(tenant).filter(status=Status.ACTIVE).order_by("pk")
         ),
-        evidence=count_evidence(tenant, at),
         usage=read_usage(tenant, with_budget(offers), at),
     )
 

@@ -1,5 +1,6 @@
 """Runs over customers with columns of other tables: automatic joins, then enrich nodes."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -18,6 +19,7 @@ from tests import world as worlds
 from tests.customer_tables import execute, make_schema
 from tests.world import World
 
+NOW = datetime(2026, 3, 9, tzinfo=UTC)
 pytestmark = pytest.mark.usefixtures("clean_relations")
 ACCOUNTS = (
     (1, "C0000001", "gold", "north", 0.9),
@@ -166,7 +168,7 @@ def test_two_joins_are_merged_by_name(world: World, accounts: Schema, branches: 
     rule(world, "customer.b_acct.tier", "eq", "gold")
     publish(world, "customer.a_branch.share")
     assert set(scores(ended(world)).values()) == {0.125}
-    catalog = with_referred(Catalog(), world.tenant, {}, base_of(world))
+    catalog = with_referred(Catalog(), world.tenant, {}, base_of(world), NOW)
     assert [join.name for join in catalog.joins] == ["a_branch", "b_acct"]
     assert [schema.key for schema in catalog.schemas] == sorted([accounts.pk, branches.pk])
     assert Catalog.from_json(catalog.to_json()) == catalog
@@ -188,8 +190,8 @@ def test_a_join_that_is_off_is_not_merged(
 
 def test_joins_of_other_schemas_are_not_merged(world: World, accounts: Schema) -> None:
     joined(world, accounts, primary_schema=accounts, primary_key="owner")
-    assert with_referred(Catalog(), world.tenant, {}, base_of(world)).joins == ()
-    assert with_referred(Catalog(), world.tenant, {}, None) == Catalog()
+    assert with_referred(Catalog(), world.tenant, {}, base_of(world), NOW).joins == ()
+    assert with_referred(Catalog(), world.tenant, {}, None, NOW) == Catalog()
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,7 @@ def test_joins_of_other_schemas_are_not_merged(world: World, accounts: Schema) -
 def test_a_join_whose_side_is_gone_is_left_out(world: World, accounts: Schema, change: str) -> None:
     joined(world, accounts)
     execute(change)
-    assert with_referred(Catalog(), world.tenant, {}, base_of(world)).joins == ()
+    assert with_referred(Catalog(), world.tenant, {}, base_of(world), NOW).joins == ()
     assert ended(world).status == "completed"
     rule(world, "customer.acct.tier", "eq", "gold")
     assert '"acct.tier"' in ended(world).error
@@ -229,4 +231,4 @@ def test_the_segment_keeps_columns_of_its_own(world: World, accounts: Schema) ->
 
 def test_joins_of_other_tenants_are_not_merged(tenant: Tenant, world: World) -> None:
     factories.SchemaJoinFactory(tenant=tenant, name="acct")
-    assert with_referred(Catalog(), world.tenant, {}, base_of(world)).joins == ()
+    assert with_referred(Catalog(), world.tenant, {}, base_of(world), NOW).joins == ()

@@ -25,11 +25,6 @@ class Located:
     otherwise: tuple["Located", ...] = ()
 
 
-def calls(definition: Definition) -> Iterator[tuple[str, str]]:
-    """Every call with its path, and the key of the flow it calls."""
-    yield from _calls("nodes", definition.nodes)
-
-
 def inline(definition: Definition, flows: Mapping[str, Definition]) -> list[Located]:
     """The nodes with those of called flows in their places, which get ids like `call/node`.
 
@@ -41,16 +36,6 @@ def inline(definition: Definition, flows: Mapping[str, Definition]) -> list[Loca
     if errors:
         raise Rejected.of(dict.fromkeys(errors))
     return located
-
-
-def _calls(path: str, nodes: tuple[Node, ...]) -> Iterator[tuple[str, str]]:
-    for position, node in enumerate(nodes):
-        below = f"{path}[{position}].config"
-        if isinstance(node, CallFlowNode):
-            yield f"{below}.flowKey", node.config.flow_key
-        elif isinstance(node, ConditionalNode):
-            yield from _calls(f"{below}.then", node.config.then)
-            yield from _calls(f"{below}.otherwise", node.config.otherwise)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,19 @@ def model_keys(config: ScoreConfig) -> Iterator[tuple[str, str]]:
             yield f"channelOverrides[{position}].modelKey", override.model_key
 
 
+def asks_evidence(config: ScoreConfig, *, is_looked_at: bool) -> bool:
+    """Whether how customers have answered may decide a propensity that this config makes.
+
+    `is_looked_at`: whether something besides the method asks for the propensity.
+    """
+    return any(
+        scoring.evidence == "first"
+        and "propensity" not in scoring.model_fields_set
+        and (is_looked_at or scoring.method != "priority_weighted")
+        for scoring in (config, *config.channel_overrides)
+    )
+
+
 def check_score(config: ScoreConfig) -> Iterator[Fault]:
     """Faults the shape cannot show, with paths below the config."""
     yield from _scoring_faults(config)
