@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from campaigns.models import DeliveryError
 from executor.allocation import Winners
-from executor.decide import won
+from executor.decide import taken, won
 from executor.flow.plan import Plan
 from executor.job import Job
 from executor.results import ResultRows, result_rows
@@ -41,28 +40,19 @@ class Delivery:
 def deliver(job: Job, frame: pl.DataFrame, winners: Winners, counts: dict[str, Any]) -> Delivery:
     """Personalize the winners if the file is to have it; `counts` are those of the winners."""
     if job.personalizer is None:
-        nobody = _chosen(winners, np.zeros(len(winners.row), dtype=np.bool_))
+        nobody = taken(winners, np.zeros(len(winners.row), dtype=np.bool_))
         return Delivery(winners, {}, counts, nobody, pl.Series(dtype=pl.String))
     wanted = [name for name in job.file_columns if name.startswith(PERSONAL)]
     rendered = job.personalizer.render(frame, winners.row, winners.candidate, wanted)
     kept = ~rendered.failed
-    delivered = _renumbered(_chosen(winners, kept))
+    delivered = _renumbered(taken(winners, kept))
     reasons = rendered.reasons.filter(pl.Series(rendered.failed))
     return Delivery(
         winners=delivered,
         columns={name: rendered.columns[name].filter(pl.Series(kept)) for name in wanted},
         counts=_counts(job.plan, delivered, counts, reasons, rendered.failures),
-        lost=_chosen(winners, rendered.failed),
+        lost=taken(winners, rendered.failed),
         reasons=reasons,
-    )
-
-
-def _chosen(winners: Winners, which: NDArray[np.bool_]) -> Winners:
-    return Winners(
-        row=winners.row[which],
-        rank=winners.rank[which],
-        candidate=winners.candidate[which],
-        key=winners.key[which],
     )
 
 
@@ -128,7 +118,7 @@ def record_errors(job: Job, frame: pl.DataFrame, chunk: int, delivery: Delivery)
     """
     DeliveryError.objects.filter(run_id=job.run_key, chunk=chunk).delete()
     first = np.arange(len(delivery.lost.row)) < STORED_PER_CHUNK
-    rows: ResultRows = result_rows(job.plan, frame, _chosen(delivery.lost, first))
+    rows: ResultRows = result_rows(job.plan, frame, taken(delivery.lost, first))
     DeliveryError.objects.bulk_create(
         DeliveryError(
             run_id=job.run_key,

@@ -21,6 +21,8 @@ from executor.spec import VIEW_SCHEMA, RunSpec
 
 #: PostgreSQL cuts longer names.
 LONGEST_NAME = 63
+#: PostgreSQL returns at most 1,664.
+MOST_COLUMNS = 1600
 
 Composable = sql.Composable
 #: Types whose text tells apart whatever a unique index on them does.
@@ -93,6 +95,12 @@ def freezing_sql(
     wanted = columns | {flag.name for flag in inputs.segments}
     for name in sorted(wanted | {metric.name for metric in inputs.metrics}):
         statement.select(values[name] if name in values else statement.own(name), name)
+    if len(statement.selected) > MOST_COLUMNS:
+        raise Rejected(
+            f"the flow reads {len(columns)} columns, {len(inputs.segments)} segments and"
+            f" {len(inputs.metrics)} counts of the history; together at most {MOST_COLUMNS} can be"
+            " read: have fewer policies of single offers"
+        )
     return statement.whole()
 
 

@@ -15,11 +15,6 @@ from executor.storage import Written
 from kaireon import ids
 
 
-def _creative_name(spec: RunSpec, plan: Plan, candidate: Candidate) -> str | None:
-    names = {creative.key: creative.name for creative in spec.catalog.creatives}
-    return names.get(candidate.creative_key) if candidate.creative_key else None
-
-
 def _creative_id(spec: RunSpec, plan: Plan, candidate: Candidate) -> str | None:
     return ids.encode("Creative", candidate.creative_key) if candidate.creative_key else None
 
@@ -31,7 +26,6 @@ CANDIDATE_COLUMNS: Mapping[str, Callable[[RunSpec, Plan, Candidate], str | None]
     "category": lambda _, plan, c: plan.offers[c.offer].category_name or None,
     "channel": lambda _, plan, c: plan.channels[c.channel].name,
     "channel_id": lambda _, plan, c: ids.encode("Channel", plan.channels[c.channel].key),
-    "creative": _creative_name,
     "creative_id": _creative_id,
 }
 #: File columns that are the same in every line.
@@ -39,7 +33,8 @@ RUN_COLUMNS: Mapping[str, Callable[[RunSpec], str]] = {
     "run_id": lambda spec: spec.run_id,
     "campaign": lambda spec: spec.campaign_name,
 }
-FILE_COLUMNS = ("customer_id", "rank", "score", *CANDIDATE_COLUMNS, *RUN_COLUMNS)
+CREATIVE = "creative"
+FILE_COLUMNS = ("customer_id", "rank", "score", *CANDIDATE_COLUMNS, CREATIVE, *RUN_COLUMNS)
 #: What is a number; all else is text.
 NUMBERS: Mapping[str, pl.DataType] = {"rank": pl.Int16(), "score": pl.Float64()}
 
@@ -64,9 +59,12 @@ def _schema(columns: Sequence[str]) -> pl.Schema:
 def _looked_up(name: str, spec: RunSpec, plan: Plan, winners: Winners) -> pl.Series:
     if name in RUN_COLUMNS:
         return pl.repeat(RUN_COLUMNS[name](spec), len(winners.row), eager=True)
-    value = CANDIDATE_COLUMNS[name]
-    texts = pl.Series([value(spec, plan, c) for c in plan.candidates], dtype=pl.String)
-    return texts.gather(winners.candidate)
+    if name == CREATIVE:
+        names = {creative.key: creative.name for creative in spec.catalog.creatives}
+        found = [names.get(c.creative_key or 0) for c in plan.candidates]
+    else:
+        found = [CANDIDATE_COLUMNS[name](spec, plan, c) for c in plan.candidates]
+    return pl.Series(found, dtype=pl.String).gather(winners.candidate)
 
 
 def write(job: Job, key: str, part_keys: Sequence[str]) -> Written:

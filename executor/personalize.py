@@ -21,6 +21,7 @@ from executor.flow.columns import by_name
 from executor.flow.creatives import Item
 from executor.flow.fields import find_column, read_ref, ref_value
 from executor.flow.formula_values import EXACT, Clock, Typed, column_source, constant
+from executor.flow.inputs import KEY
 from executor.flow.operators import quoted
 from executor.flow.plan import Plan
 from executor.flow.template_columns import Variable, compile_template
@@ -28,7 +29,6 @@ from executor.flow.templates import Number, Template
 from executor.flow.types import Kind
 from kaireon import ids
 
-KEY = "_key"
 CONTENT = "content."
 FAULT = "=fault"
 

@@ -34,7 +34,8 @@ def _literal(value: object) -> str:
         return "null"
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return str(value).lower() if isinstance(value, bool) else format(value, "f")
+    # A number as Python writes it back exactly; formulas read it the same way.
+    return str(value).lower() if isinstance(value, bool) else f"({value!r})"
 
 
 def _wanted(

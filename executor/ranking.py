@@ -16,8 +16,8 @@ from executor.scoring import LIMIT, Scores
 
 #: Customers ranked at a time: their working set stays in the processor's cache.
 BLOCK = 16_384
-_PLACE_BITS = 16
-_PLACES = (1 << _PLACE_BITS) - 1
+PLACE_BITS = 16
+_PLACES = (1 << PLACE_BITS) - 1
 #: Makes every packed key positive, so that zero can mean "not a candidate".
 _OFFSET = 2 * LIMIT + 1
 #: Up to so many channels of an offer are compared by looking their pattern up in a table.
@@ -36,7 +36,7 @@ def rank(plan: Plan, scores: Scores, bits: Bits) -> Winners:
         row=rows.astype(np.int64),
         rank=(ranks + 1).astype(np.int16),
         candidate=(_PLACES - (packed & _PLACES)).astype(np.int16),
-        key=((packed >> _PLACE_BITS) - _OFFSET).astype(np.int32),
+        key=((packed >> PLACE_BITS) - _OFFSET).astype(np.int32),
     )
 
 
@@ -55,7 +55,7 @@ def matrix(plan: Plan, scores: Scores, bits: Bits) -> NDArray[np.int32]:
 
 def packed_key(scores: Scores, profiles: NDArray[np.int64], candidate: int) -> NDArray[np.int64]:
     """Score and place of a candidate in one integer, for customers with these profiles."""
-    shifted: NDArray[np.int64] = (profiles[scores.profile_of[candidate]] + _OFFSET) << _PLACE_BITS
+    shifted: NDArray[np.int64] = (profiles[scores.profile_of[candidate]] + _OFFSET) << PLACE_BITS
     return shifted + np.int64(_place(scores, candidate))
 
 
@@ -63,7 +63,7 @@ def _rank_block(
     plan: Plan, scores: Scores, bits: Bits, block: slice, slots: NDArray[np.int64]
 ) -> None:
     """Insert each offer's best channel into the block's slots, best first."""
-    shifted = (scores.profiles[:, block] + _OFFSET) << _PLACE_BITS
+    shifted = (scores.profiles[:, block] + _OFFSET) << PLACE_BITS
     offer_best = np.zeros(bits.shape[1], dtype=np.int64)
     lost = np.empty_like(offer_best)
     for span in _offer_spans(plan):
@@ -114,7 +114,7 @@ def _best_places(scores: Scores, span: range) -> NDArray[np.int64]:
 
 
 def _place(scores: Scores, candidate: int) -> int:
-    return (int(scores.constants[candidate]) << _PLACE_BITS) + _PLACES - candidate
+    return (int(scores.constants[candidate]) << PLACE_BITS) + _PLACES - candidate
 
 
 def _packed(

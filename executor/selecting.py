@@ -16,7 +16,7 @@ from executor import hashing
 from executor.allocation import Winners
 from executor.eligibility import Bits, condition_expr
 from executor.flow.plan import Limit, Plan
-from executor.ranking import packed_key
+from executor.ranking import PLACE_BITS, packed_key
 from executor.scoring import UNIT, Scores
 
 #: Customers at a time: all their keys stay in the processor's cache.
@@ -24,7 +24,6 @@ BLOCK = 2048
 _NOT = np.iinfo(np.int64).min
 #: More than any packed key: a pick from a category that has had more comes later.
 _ROUND = 1 << 52
-_PLACE_BITS = 16
 #: More room than picks can take.
 _ENOUGH = 1 << 32
 
@@ -138,7 +137,7 @@ def _luck(h: hashing.Hash, draw: int, offer_key: int) -> NDArray[np.int64]:
     """Gumbel noise for an offer, in units of packed keys."""
     uniform = hashing.uniform(hashing.mixed(h, hashing.DRAW, draw, offer_key))
     noise = np.rint(-np.log(-np.log(uniform)) * UNIT).astype(np.int64)
-    return np.asarray(noise << _PLACE_BITS)
+    return np.asarray(noise << PLACE_BITS)
 
 
 def _pick(

@@ -15,11 +15,9 @@ from executor.decide import Assessed, Decider, assess, choose
 from executor.derive import derive
 from executor.eligibility import column, every_candidate
 from executor.flow.plan import Penalty, Plan, Term
+from executor.models.model import BLOCK
 from executor.reasons import Fault, Verdicts, faults, holds, verdicts
 from executor.scoring import as_score, boosts, factor
-
-#: Opaque models see frozen rows in blocks of so many.
-BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True)

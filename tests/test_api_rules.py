@@ -12,6 +12,7 @@ from tests.clients import API, api_client, change, change_faults, create, error,
 
 RULES = "qualification-rules"
 CONFIG = {"field": "age", "operator": "gt", "value": 1}
+METRIC = {"metric": "contacts", "operator": "lt", "threshold": 3}
 BODY = {"name": "Adults", "ruleType": "attribute_condition", "config": CONFIG}
 
 
@@ -133,3 +134,24 @@ def test_rules_come_as_they_are_applied(client: APIClient, tenant: Tenant) -> No
     rows = client.get(API + RULES).json()["data"]
     assert [row["priority"] for row in rows] == [90, 90, 50, 10]
     assert rows[0]["createdAt"] <= rows[1]["createdAt"]
+
+
+@pytest.mark.parametrize(
+    ("rule_type", "config", "stage"),
+    [
+        ("recency_check", {"withinDays": 3}, "match"),
+        ("propensity_threshold", {"threshold": 0.2}, "match"),
+        (
+            "metric_condition",
+            {"metric": "contacts", "operator": "lt", "threshold": 3},
+            "eligibility",
+        ),
+    ],
+)
+def test_a_rule_without_a_stage_is_of_that_of_its_type(
+    client: APIClient, rule_type: str, config: dict[str, Any], stage: str
+) -> None:
+    made = create(client, RULES, name="R", ruleType=rule_type, config=config)
+    assert made["stage"] == stage
+    given = create(client, RULES, name="S", ruleType=rule_type, config=config, stage="fit")
+    assert given["stage"] == "fit"

@@ -17,7 +17,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "config": {"attribute": "age", "operator": "gt", "value": 17},
     },
 }
-pytestmark = pytest.mark.parametrize("resource", BODIES)
+each_resource = pytest.mark.parametrize("resource", BODIES)
 
 
 @pytest.fixture
@@ -30,6 +30,7 @@ def place(row: Any) -> dict[str, str]:
     return {"scope": scope, "scopeId": row.public_id}
 
 
+@each_resource
 def test_several_scopes_replace_the_one(client: APIClient, tenant: Tenant, resource: str) -> None:
     offer, channel = factories.OfferFactory(tenant=tenant), factories.ChannelFactory(tenant=tenant)
     scopes = [place(channel), place(offer)]
@@ -51,6 +52,7 @@ def test_several_scopes_replace_the_one(client: APIClient, tenant: Tenant, resou
     )
 
 
+@each_resource
 def test_each_of_several_scopes_is_checked(
     client: APIClient, tenant: Tenant, resource: str
 ) -> None:
@@ -70,6 +72,7 @@ def test_each_of_several_scopes_is_checked(
     }
 
 
+@each_resource
 def test_what_is_one_of_several_scopes_is_not_deleted(
     client: APIClient, tenant: Tenant, resource: str
 ) -> None:
@@ -91,9 +94,8 @@ def test_what_is_one_of_several_scopes_is_not_deleted(
     assert client.delete(f"{API}offers/{offer.public_id}").status_code == 204
 
 
-def test_a_type_may_not_have_every_scope(client: APIClient, tenant: Tenant, resource: str) -> None:
-    if resource != "contact-policies":
-        pytest.skip("of rules only a run can tell")
+def test_a_type_may_not_have_every_scope(client: APIClient, tenant: Tenant) -> None:
+    resource = "contact-policies"
     channel = place(factories.ChannelFactory(tenant=tenant))
     budget = {"name": "P", "ruleType": "budget_exhausted", "config": {}}
     offer = place(factories.OfferFactory(tenant=tenant))
@@ -103,3 +105,15 @@ def test_a_type_may_not_have_every_scope(client: APIClient, tenant: Tenant, reso
     id = create(client, resource, **BODIES[resource], scopes=[offer, channel])["id"]
     wrong = change_faults(client, resource, id, ruleType="budget_exhausted", config={})
     assert wrong == {"scopes[1].scope": [text]}
+
+
+def test_offers_that_exclude_each_other_may_be_those_of_the_scopes(
+    client: APIClient, tenant: Tenant
+) -> None:
+    offers = factories.OfferFactory.create_batch(2, tenant=tenant)
+    body = {"name": "P", "ruleType": "mutual_exclusion", "scopes": [place(one) for one in offers]}
+    both = [one.public_id for one in offers]
+    assert create(client, "contact-policies", **body, config={"offerIds": both})["scopes"]
+    body |= {"name": "Q", "scopes": [place(offers[0])]}
+    found = faults(client, "contact-policies", **body, config={"offerIds": both[:1]})
+    assert found == {"config.offerIds": ["must name another offer than scopeId"]}

@@ -8,7 +8,7 @@ from campaigns.services.interactions import record_interactions
 from executor.evidence_counts import count_evidence, tally
 from executor.flow.catalog import Evidence
 from executor.flow.outcomes import CONVERTS, OUTCOMES
-from executor.models.evidence import Propensities
+from executor.models.evidence import Propensities, Share
 from kaireon.access.models import Tenant
 from tests import factories
 
@@ -40,14 +40,12 @@ def test_most_specific_evidence_decides(
     offer: Pair, category: Pair, overall: Pair, expected: float
 ) -> None:
     known = propensities(offer, category, overall)
-    assert known.propensity(OFFER, CATEGORY, 0.6) == pytest.approx(expected, rel=1e-15)
+    assert known.share(OFFER, CATEGORY).at(0.6) == pytest.approx(expected, rel=1e-15)
 
 
 def test_model_is_asked_where_evidence_is_not_enough() -> None:
-    assert propensities().propensity(OFFER, None, None) is None
-    assert propensities((30, 6)).propensity(OFFER, CATEGORY, None) is None
-    assert propensities((50, 6)).propensity(OFFER, CATEGORY, None) == 0.12
-    assert propensities().propensity(OFFER, CATEGORY) == 0.5
+    assert propensities().share(OFFER, None).model == 1
+    assert propensities((50, 6)).share(OFFER, CATEGORY) == Share(0.12, 0.0)
     assert propensities().share(99, None).at(0.3) == 0.3
     share = propensities((30, 6)).share(OFFER, CATEGORY)
     assert (share.known, share.model) == (6 / 40, 10 / 40)
@@ -55,8 +53,8 @@ def test_model_is_asked_where_evidence_is_not_enough() -> None:
 
 def test_smoothing_weight() -> None:
     evidence = Evidence(((OFFER, 10, 5),), (), 100, 20)
-    assert Propensities(evidence, 30).propensity(OFFER, None) == pytest.approx((5 + 6) / 40)
-    assert Propensities(evidence, 0).propensity(OFFER, None) == 0.5
+    assert Propensities(evidence, 30).share(OFFER, None).at(0.9) == pytest.approx((5 + 6) / 40)
+    assert Propensities(evidence, 0).share(OFFER, None).at(0.9) == 0.5
 
 
 def test_what_counts() -> None:

@@ -187,3 +187,11 @@ def test_it_is_one_statement() -> None:
     statement = freeze_sql(spec, frozenset(), Inputs(metrics=(Metric("contacts"),)), hashed=False)
     assert statement.startswith('SELECT (("s"."customer_id")::text)::text COLLATE "C" AS "_key"')
     assert statement.endswith('ORDER BY (("s"."customer_id")::text)::text COLLATE "C"')
+
+
+def test_more_than_postgresql_can_return_is_refused() -> None:
+    world = worlds.build(1)
+    spec = make_spec(world.run(), NOW)
+    metrics = tuple(Metric("contacts", offers=(number,)) for number in range(1700))
+    with pytest.raises(Rejected, match="1700 counts of the history; together at most 1600"):
+        freeze_sql(spec, frozenset({"age"}), Inputs(metrics=metrics), hashed=True)

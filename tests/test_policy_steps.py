@@ -23,7 +23,7 @@ from executor.flow.inputs import Metric, SegmentFlag
 from executor.flow.outcomes import OUTCOMES
 from executor.flow.policies import TYPES
 from executor.flow.policy_scopes import PolicyContext
-from executor.flow.policy_steps import PolicyStep, compile_policies, policy_inputs
+from executor.flow.policy_steps import PolicyStep, compile_policies
 from kaireon import ids
 from tests.flow_samples import EMAIL, GOLD, LOAN, SMS
 
@@ -431,14 +431,6 @@ def test_every_type_has_its_part() -> None:
     for kind in TYPES:
         step = only(policy(kind, junk=1))
         assert "cannot be evaluated" in step.label
-
-
-def test_inputs_are_named_once() -> None:
-    twice = [replace(policy("frequency_cap", maxTotal=n), key=n) for n in (1, 2)]
-    flag = SegmentFlag("seg_a", "id")
-    excluded = policy("segment_exclusion", key=3, excludeSegments=[ids.encode("Segment", 3)])
-    steps = steps_of(*twice, excluded, segments={3: flag})
-    assert policy_inputs(steps) == ((Metric("contacts"),), (flag,))
 
 
 def test_the_catalog_survives_json() -> None:

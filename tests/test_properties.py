@@ -14,6 +14,7 @@ from tests import world as worlds
 from tests.world import World
 
 pytestmark = pytest.mark.usefixtures("clean_relations")
+EXACT = ["0.1234567", "1e-10", "-2.5"]
 FIELDS = [
     {"key": "rate", "type": "number", "defaultValue": 2},
     {"key": "gain", "type": "computed", "formula": "rate * customer.age", "outputType": "number"},
@@ -47,16 +48,19 @@ def test_values_and_formulas_of_the_flow_stand_beside_each_offer() -> None:
         {"name": "season", "value": 'the "spring"'},
         {"name": "double", "formula": "customer.age * 2", "outputType": "number"},
         {"name": "other", "value": 7},
+        {"name": "exact", "value": 0.1234567},
+        {"name": "tiny", "value": 1e-10},
+        {"name": "sign", "value": -2.5},
     ]
     with_nodes(
         world,
         {"id": "c", "type": "compute", "config": {"fields": ["gain"]}},
         {"id": "p", "type": "set_properties", "config": {"properties": properties}},
     )
-    names = ("season", "double", "gain", "other")
+    names = ("season", "double", "gain", "other", "exact", "tiny", "sign")
     found = lines(world, *(f"personalization.{name}" for name in names))
     assert len(found) > 20
     for line in found:
         age = 18 + int(line["customer_id"][1:]) % 60
         values = [line[f"personalization.{name}"] for name in names]
-        assert values == ['the "spring"', str(2 * age), str(2 * age), "7"]
+        assert values == ['the "spring"', str(2 * age), str(2 * age), "7", *EXACT]

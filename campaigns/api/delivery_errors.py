@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -12,9 +11,10 @@ from rest_framework.response import Response
 from campaigns.api import fields
 from campaigns.api.camel import StrictSerializer
 from campaigns.api.filters import FilterSet, PublicIdFilter, TextFilter
+from campaigns.api.runs_of_campaign import RUN_ID, RunOfCampaignViewSet
 from campaigns.api.summaries import names_in
-from campaigns.api.viewsets import TenantViewSet, find_row
-from campaigns.models import Campaign, CampaignRun, Channel, Creative, DeliveryError, Offer
+from campaigns.models import Channel, Creative, DeliveryError, Offer
+from campaigns.services.progress import COMPLETED
 from kaireon import ids
 from kaireon.access.models import Tenant
 
@@ -39,25 +39,24 @@ class DeliveryErrorFilter(FilterSet):
     customerId = TextFilter("customer_key")
 
 
-class DeliveryErrorViewSet(TenantViewSet):
+class DeliveryErrorViewSet(RunOfCampaignViewSet):
     """Of each chunk of a run the first 1,000 are kept; the run's summary counts all."""
 
-    model = CampaignRun
     filterset_class = DeliveryErrorFilter
     default_ordering = ("customer_key",)
 
     def known_parameters(self) -> list[str]:
         return [name for name in super().known_parameters() if name != "ordering"]
 
-    def get_queryset(self) -> QuerySet[CampaignRun]:
-        return CampaignRun.objects.of(self.tenant).only("tenant_id", "campaign_id")
-
-    @extend_schema(responses={200: DeliveryErrorSerializer})
-    def list(self, request: Request, id: str, run: str) -> Response:
-        campaign = find_row(Campaign.objects.of(self.tenant), id)
-        found = find_row(self.get_queryset().filter(campaign=campaign), run)
-        rows = self.filter_queryset(DeliveryError.objects.filter(run=found))
-        return self.get_paginated_response(present(self.tenant, self.paginate_queryset(rows) or ()))
+    @extend_schema(parameters=[RUN_ID], responses={200: DeliveryErrorSerializer})
+    def list(self, request: Request, id: str, runId: str) -> Response:
+        """Whose recommendations could not be delivered; none before the run has completed."""
+        run = self.find_run()
+        rows = DeliveryError.objects.filter(run=run)
+        if run.status not in COMPLETED:
+            rows = rows.none()
+        page = self.paginate_queryset(self.filter_queryset(rows))
+        return self.get_paginated_response(present(self.tenant, page or ()))
 
 
 def present(tenant: Tenant, rows: Iterable[DeliveryError]) -> list[dict[str, Any]]:

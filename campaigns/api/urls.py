@@ -92,7 +92,7 @@ urlpatterns = [
     path("runs/<str:id>/campaign-runs", history),
     path("runs/<str:id>/campaign-runs/<str:runId>/explain", explain),
     path("runs/<str:id>/campaign-runs/<str:runId>/holdout", holdout),
-    path("runs/<str:id>/campaign-runs/<str:run>/delivery-errors", delivery_errors_of_run),
+    path("runs/<str:id>/campaign-runs/<str:runId>/delivery-errors", delivery_errors_of_run),
     path("runs/<str:id>/dry-runs", dry_runs_of_campaign),
     path("runs/<str:id>/dry-runs/<str:runId>", dry_run),
     path("runs/<str:id>/schedule", schedules.ScheduleViewSet.as_view(DETAIL)),

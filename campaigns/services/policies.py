@@ -77,7 +77,7 @@ def config_faults(policy: ContactPolicy) -> Iterator[Fault]:
     if isinstance(config, policies.MutualExclusion) and policy.scope_key is not None:
         own = {place["scopeId"] for place in policy.scopes}
         own |= {ids.encode("Offer", policy.scope_key)}
-        if own == {*config.offer_ids}:
+        if len(own | {*config.offer_ids}) < 2:
             yield "offerIds", "must name another offer than scopeId"
 
 

@@ -13,6 +13,7 @@ from campaigns.services.resources import check_version, create_row, update_row
 from executor.errors import Rejected
 from executor.flow.catalog import RuleFacts, read_places
 from executor.flow.operators import quoted
+from executor.flow.rule_configs import DEFAULT_STAGE
 from executor.flow.rules import Facts, compile_rule
 from executor.flow.types import Kind
 from kaireon.access.models import Tenant
@@ -25,8 +26,9 @@ def create_rule(tenant: Tenant, fields: Mapping[str, Any]) -> QualificationRule:
 
     Which columns there are, and of what type, is only known once a flow runs for a segment.
     """
+    stage = DEFAULT_STAGE.get(fields.get("rule_type", ""), QualificationRule.Stage.ELIGIBILITY)
     with transaction.atomic():
-        values = checked(QualificationRule(tenant=tenant), fields)
+        values = checked(QualificationRule(tenant=tenant), {"stage": stage, **fields})
         return create_row(QualificationRule, tenant, values)
 
 

@@ -48,7 +48,10 @@ Text = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 def _scalar(value: object) -> object:
-    if value is not None and not isinstance(value, str | int | float | bool):
+    if isinstance(value, int | float):
+        if not abs(value) < 1e308:  # more than a column of numbers can hold, or no number
+            raise PydanticCustomError("finite", "a number between -1e308 and 1e308")
+    elif value is not None and not isinstance(value, str):
         raise PydanticCustomError("scalar", "text, a number, true, false or null")
     return value
 

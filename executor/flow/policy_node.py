@@ -1,15 +1,16 @@
 """The contact_policy node: the policies' steps, as far as their candidates are left."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from executor.flow.candidates import Pair
+from executor.flow.conditions import Condition
 from executor.flow.inputs import Metric
-from executor.flow.leaves import Verdict, any_of, leaves, negated
+from executor.flow.leaves import Verdict, leaves
 from executor.flow.nodes import ContactPolicyNode
 from executor.flow.operators import Op, quoted
 from executor.flow.policy_scopes import PolicyContext
 from executor.flow.policy_steps import PolicyStep, compile_policies
-from executor.flow.work import Draft, LimitDraft, Work
+from executor.flow.work import LimitDraft, Work
 
 
 def apply_policies(work: Work, node: ContactPolicyNode) -> None:
@@ -22,29 +23,15 @@ def apply_policies(work: Work, node: ContactPolicyNode) -> None:
         if step.condition is True or not step.positions:
             notes.append(f"policy {quoted(step.name)}: {step.label}")
         else:
-            _withhold(work, node, step)
+            verdicts = [(work.pairs[one], step.condition) for one in step.positions]
+            work.need(node, _label(step), verdicts, policy_key=step.policy_key)
             work.limits.extend(_limits(work, step))
     text = f"all active policies ({len(work.catalog.policies)}), highest priority first"
     work.note(node, text, notes)
 
 
-def _withhold(work: Work, node: ContactPolicyNode, step: PolicyStep) -> None:
-    drafts: dict[object, Draft] = {}
-    for position in step.positions:
-        pair = work.pairs[position]
-        condition = any_of((negated(work.guard(pair)), step.condition))
-        if condition is True:
-            continue
-        if condition not in drafts:
-            drafts[condition] = Draft(
-                stage=node.type,
-                node=node.id,
-                label=f"{step.name}: {step.label}",
-                policy_key=step.policy_key,
-                condition=condition,
-            )
-        drafts[condition].pairs.append(pair)
-    work.drafts.extend(drafts.values())
+def _label(step: PolicyStep) -> Callable[[Condition | bool], str]:
+    return lambda _: f"{step.name}: {step.label}"
 
 
 def _limits(work: Work, step: PolicyStep) -> Iterator[LimitDraft]:

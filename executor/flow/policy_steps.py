@@ -63,16 +63,6 @@ def compile_policies(
     return tuple(steps)
 
 
-def policy_inputs(
-    steps: Iterable[PolicyStep],
-) -> tuple[tuple[Metric, ...], tuple[SegmentFlag, ...]]:
-    """What the steps read of customers, each once, in the order in which it is first read."""
-    steps = list(steps)
-    metrics = dict.fromkeys(metric for step in steps for metric in step.metrics)
-    segments = dict.fromkeys(flag for step in steps for flag in step.segments)
-    return tuple(metrics), tuple(segments)
-
-
 def _let_past(policy: PolicyFacts, pairs: Sequence[Pair], context: PolicyContext) -> Iterator[int]:
     """The candidates of an override; none of one that cannot be read."""
     config, _ = read_config(policy.rule_type, policy.config)

@@ -125,18 +125,21 @@ class Work:
         label: Callable[[Condition | bool], str],
         verdicts: Iterable[tuple[Pair, Verdict]],
         rule_key: int | None = None,
+        policy_key: int | None = None,
     ) -> None:
-        """Have customers meet a condition to keep a candidate; `label` words it."""
-        out: list[Pair] = []
-        drafts: dict[Condition, Draft] = {}
+        """Have customers meet a condition to keep a candidate; `label` words it.
+
+        What nobody meets is dropped at once; a policy's is not, so that it is counted.
+        """
+        drafts: dict[Verdict, Draft] = {}
         for pair, verdict in verdicts:
             whole = any_of((negated(self.guard(pair)), verdict))
-            if whole is False:
-                out.append(pair)
-            elif whole is not True:
+            if whole is not True:
                 if whole not in drafts:
-                    drafts[whole] = Draft(node.type, node.id, label(whole), whole, rule_key)
+                    drafts[whole] = Draft(
+                        node.type, node.id, label(whole), whole, rule_key, policy_key
+                    )
                 drafts[whole].pairs.append(pair)
-        if out:
-            self.drop(node, label(False), out)
+        if policy_key is None and False in drafts:
+            self.drop(node, drafts[False].label, drafts.pop(False).pairs)
         self.drafts.extend(drafts.values())

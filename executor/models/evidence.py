@@ -7,8 +7,6 @@ from executor.flow.catalog import Evidence
 #: Chances from which on an offer, its category, or all offers together speak for themselves.
 OFFER_ENOUGH, CATEGORY_ENOUGH, ALL_ENOUGH = 50, 20, 10
 SMOOTHING_WEIGHT = 10.0
-#: The propensity of what nothing at all is known about.
-UNKNOWN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +47,6 @@ class Propensities:
         weight = self._smoothing / (total + self._smoothing)
         known = positive / (total + self._smoothing)
         return Share(known, weight) if prior is None else Share(known + weight * prior, 0.0)
-
-    def propensity(
-        self, offer_key: int, category_key: int | None, fallback: float | None = UNKNOWN
-    ) -> float | None:
-        """The propensity with `fallback` for the model's score; None if that is needed and None."""
-        share = self.share(offer_key, category_key)
-        if share.model == 0.0:
-            return share.known
-        return None if fallback is None else share.at(fallback)
 
     def _prior(self, category_key: int | None) -> float | None:
         total, positive = self._categories.get(category_key, (0, 0)) if category_key else (0, 0)

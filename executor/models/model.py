@@ -23,6 +23,9 @@ Columns = Mapping[str, Any]
 Scores = NDArray[np.float64]
 Fault = tuple[str, str]
 
+#: Rows that an opaque model sees at a time. A kernel may add up in another order for another number
+#: of rows, so there is only this one; chunks are multiples of it, so a row is always in the same.
+BLOCK = 1024
 NUMERIC = frozenset({Kind.INTEGER, Kind.NUMBER, Kind.BOOLEAN})
 #: Kinds whose values have one text, so that a category can be told by it.
 CATEGORICAL = frozenset({Kind.TEXT, Kind.INTEGER, Kind.BOOLEAN})

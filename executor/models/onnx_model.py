@@ -17,6 +17,7 @@ from executor.errors import Rejected
 from executor.flow.operators import quoted
 from executor.flow.types import Kind
 from executor.models.model import (
+    BLOCK,
     CATEGORICAL,
     NUMERIC,
     Columns,
@@ -28,9 +29,6 @@ from executor.models.model import (
 )
 from executor.models.onnx_file import check_file
 
-#: A kernel may add up in another order for another number of rows, so there is only this one.
-#: Chunks are multiples of it: a row is always in the same block, with the same rows.
-BLOCK = 1024
 #: What a model may take for its first block, lest a loop without an end holds up a server.
 TRIAL_SECONDS = 10.0
 _FLOATS: Mapping[str, type[np.generic]] = {
