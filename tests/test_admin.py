@@ -396,3 +396,8 @@ def test_lost_race_is_told(editor: Client, tenant: Tenant) -> None:
     data = {"name": "Cards", "status": "active", "ordinal": 0, "color": "red"}
     refused = editor.post(page("category", "add"), data)
     assert "Another request changed the same data first" in errors(refused)["__all__"][0]
+
+
+def test_placeholders_of_file_columns_are_shown(editor: Client) -> None:
+    text = editor.get("/admin/campaigns/campaign/add/").content.decode()
+    assert "personalization.&lt;variable&gt;, content.&lt;field&gt;." in text

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.html import escape
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -91,7 +92,8 @@ class CampaignForm(ScopedForm):
     )
     file_columns = forms.CharField(
         widget=UnfoldAdminTextInputWidget,
-        help_text=f"In order, separated by commas, out of: {', '.join(FILE_COLUMNS)}, {PERSONAL}.",
+        help_text="In order, separated by commas, out of: "
+        f"{', '.join(FILE_COLUMNS)}, {escape(PERSONAL)}.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
